@@ -1,0 +1,58 @@
+# The front door. Bare `make` prints what there is; each target does its own set-up.
+STUDY ?= micro
+JOBS ?= $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null \
+	&& echo $$p && break; done)
+
+# A process is one core wide; speed comes from processes side by side.
+export OMP_NUM_THREADS = 1
+export MKL_NUM_THREADS = 1
+export OPENBLAS_NUM_THREADS = 1
+export TOKENIZERS_PARALLELISM = false
+export PYTHONUNBUFFERED = 1
+export HF_HUB_DISABLE_TELEMETRY = 1
+
+run = .venv/bin/python -m workflow
+tests = .venv/bin/python -m pytest -n $(JOBS)
+
+.PHONY: help figures test reproduce models notebooks bench lint clean test-all lock setup
+
+help:  ## this list
+	@echo "make TARGET [STUDY=$(STUDY)] [JOBS=$(JOBS)]"
+	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{printf "%-13s%s\n", $$1, $$2}'
+
+figures: setup  ## draw every figure; measure first what is missing or out of date
+	@$(run) figures $(STUDY) --jobs $(JOBS)
+
+test: setup lint  ## lint and the tests, without the slow ones
+	@$(tests) -m "not slow"
+
+reproduce: setup  ## measure everything again from nothing, in reproduced/, and compare
+	@$(run) reproduce $(STUDY) --jobs $(JOBS)
+
+models: setup  ## train the base models and the judges only
+	@$(run) models $(STUDY) --jobs $(JOBS)
+
+notebooks: setup  ## execute the notebooks and put the executed copies in notebooks/
+	@$(run) notebooks $(STUDY) --jobs $(JOBS)
+
+bench: setup  ## what share of the time goes into starting kernels and imports
+	@$(run) bench $(STUDY) --jobs $(JOBS)
+
+lint: setup  ## ruff and mypy
+	@.venv/bin/ruff check --quiet && .venv/bin/ruff format --check --quiet && .venv/bin/mypy
+
+test-all: setup lint  ## lint and all tests
+	@$(tests)
+
+clean:  ## remove caches and what was reproduced; never a table or a figure
+	rm -rf .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .snakemake reproduced build
+	find lib tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+lock: setup  ## resolve requirements.in into requirements.lock and environment.yml
+	@.venv/bin/python -m workflow.lock
+
+setup:
+	$(if $(PYTHON),,$(error make needs a Python from 3.11 to 3.14; found none. Name one: make PYTHON=path))
+	@$(PYTHON) lib/workflow/install.py

@@ -1,0 +1,74 @@
+"""Where everything lies. Each function reads GROUNDED_HOME when called; none creates a folder."""
+
+import os
+from pathlib import Path
+
+
+def repository() -> Path:
+    """The folder that holds lib/ and notebooks/."""
+    return Path(__file__).resolve().parents[2]
+
+
+def home() -> Path:
+    """The folder that holds data/, figures/ and .cache/: GROUNDED_HOME, or the repository."""
+    return Path(os.environ.get("GROUNDED_HOME") or repository()).resolve()
+
+
+def shown(path: Path) -> str:
+    """`path` as a message names it: relative to home where it lies there."""
+    return str(path.relative_to(home()) if path.is_relative_to(home()) else path)
+
+
+def notebook(name: str) -> Path:
+    """The committed notebook of that name, without its suffix."""
+    return repository() / "notebooks" / f"{name}.ipynb"
+
+
+def data(study: str) -> Path:
+    """The folder of a study: what it asks, its models and its tables."""
+    return home() / "data" / study
+
+
+def study_file(study: str) -> Path:
+    """The YAML file that defines a study."""
+    return data(study) / "study.yaml"
+
+
+def model(study: str, name: str, version: str = "base") -> Path:
+    """A model's folder; version is `pretrained` or `base` (aligned)."""
+    return data(study) / "models" / name / version
+
+
+def judge(study: str, name: str) -> Path:
+    """The folder of a judge trained in the study."""
+    return data(study) / "judges" / name
+
+
+def table(study: str, name: str, unit: str) -> Path:
+    """The committed file of one table for one unit (`<model>-<task>` or `<model>-base`)."""
+    return data(study) / name / f"{unit}.parquet"
+
+
+def figures(study: str) -> Path:
+    """The folder of a study's figures, with their numbers and statistics."""
+    return home() / "figures" / study
+
+
+def cache(study: str) -> Path:
+    """What can be made again: adapters, finished parts, executed notebooks."""
+    return home() / ".cache" / study
+
+
+def part(study: str, name: str, run: str) -> Path:
+    """The finished rows of one run, before the table of its unit is assembled."""
+    return cache(study) / "parts" / name / f"{run}.parquet"
+
+
+def adapters(study: str, run: str) -> Path:
+    """The folder with a run's adapters, one folder `step-<n>` a checkpoint."""
+    return cache(study) / "adapters" / run
+
+
+def adapter(study: str, run: str, step: int) -> Path:
+    """The adapter of one checkpoint, in PEFT's format."""
+    return adapters(study, run) / f"step-{step}"

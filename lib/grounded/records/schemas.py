@@ -1,0 +1,78 @@
+"""What each table holds: its columns, their types, and the key that names a row."""
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its type, whether it may be null, and how many decimals are kept."""
+
+    type: pa.DataType
+    nullable: bool = False
+    decimals: int | None = None
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The columns of a table in their order, and those that name a row (and sort the rows)."""
+
+    columns: dict[str, Column]
+    key: tuple[str, ...]
+
+
+_CATEGORY = Column(pa.dictionary(pa.int32(), pa.string()))
+_TEXT, _FLAG = Column(pa.string()), Column(pa.bool_())
+_SMALL, _INT = Column(pa.int16()), Column(pa.int32())
+_MAYBE_FLAG = Column(pa.bool_(), nullable=True)
+_MAYBE_FLOAT = Column(pa.float32(), nullable=True)
+_ASKED = {"benchmark": _CATEGORY, "prompt": _SMALL, "run": _CATEGORY, "step": _INT}
+
+SCHEMAS: dict[str, Schema] = {
+    "runs": Schema(
+        {
+            "run": _CATEGORY, "model": _CATEGORY, "task": _CATEGORY, "method": _CATEGORY,
+            "setting": _CATEGORY, "rank": _SMALL, "alpha": Column(pa.float32()),
+            "learning_rate": Column(pa.float64()), "seed": _SMALL,
+        },
+        key=("run",),
+    ),
+    "checkpoints": Schema(
+        {
+            "run": _CATEGORY, "step": _INT, "epoch": Column(pa.float32()), "loss": _MAYBE_FLOAT,
+            "adapter": _TEXT,
+        },
+        key=("run", "step"),
+    ),
+    "capability": Schema(
+        {
+            "task": _CATEGORY, "item": _SMALL, "run": _CATEGORY, "step": _INT, "answer": _TEXT,
+            "correct": _FLAG, "correct_format_free": _FLAG,
+        },
+        key=("task", "item", "run", "step"),
+    ),
+    "replies": Schema(
+        {
+            **_ASKED, "text": _TEXT, "finish": _CATEGORY, "tokens": _SMALL,
+            "truth": Column(_CATEGORY.type, nullable=True),
+            "truth_harm": _MAYBE_FLAG, "truth_fulfilled": _MAYBE_FLAG,
+        },
+        key=tuple(_ASKED),
+    ),
+    "verdicts": Schema(
+        {
+            "judge": _CATEGORY, **_ASKED,
+            "probability": Column(pa.float32(), nullable=True, decimals=3), "label": _MAYBE_FLAG,
+            "mass": Column(pa.float32(), nullable=True, decimals=2), "parsed": _FLAG,
+        },
+        key=("judge", *_ASKED),
+    ),
+    "coherence": Schema(
+        {
+            "detector": _CATEGORY, **_ASKED,
+            "score": Column(pa.float32(), nullable=True, decimals=2), "label": _FLAG,
+        },
+        key=("detector", *_ASKED),
+    ),
+}  # fmt: skip

@@ -1,0 +1,108 @@
+"""Stage 1: the models that a study starts from, and the judges that it trains."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from grounded import fingerprint, paths, records
+from grounded.errors import GroundedError
+from grounded.stages.common import Summary, naming, one_thread, study_of
+from grounded.stages.plan import RECORD, Plan, record, shortfalls
+from grounded.study import Study
+
+Measures = dict[str, float]
+Make = Callable[[Path], Measures | None]  # fills a folder; a judge is measured as it is made
+Accept = Callable[[Path], Measures]
+
+
+def base_models(study: Study | str, unit: str) -> Summary:
+    """Make a model (pretrained, then aligned) or a judge, unless it is there and current.
+
+    What fails its acceptance stays in the cache and never reaches data/. StageError names the
+    model, the bar, the value found and the value wanted.
+    """
+    study = study_of(study)
+    with naming("base_models", unit):
+        one = _judge if unit in study.trained_judges else _model
+        made = one(study, unit)
+    return Summary("base_models", unit, sum(made), len(made) - sum(made))
+
+
+def _model(study: Study, name: str) -> list[bool]:
+    study.model(name)  # a name that is neither model nor judge is an error
+    pretrained, base = (paths.model(study.name, name, v) for v in ("pretrained", "base"))
+
+    def pretrain(folder: Path) -> None:
+        from grounded.microworld import models
+
+        models.pretrain(study, name, folder)
+
+    def align(folder: Path) -> None:
+        from grounded.microworld import alignment
+
+        alignment.align(study, name, pretrained, folder)
+
+    def accept(folder: Path) -> Measures:
+        from grounded.microworld import acceptance
+
+        return acceptance.accept(study, name, folder)
+
+    first = _build(study, pretrained, Plan(study).pretrained(name), pretrain)
+    return [first, _build(study, base, Plan(study).base(name), align, accept)]
+
+
+def _judge(study: Study, name: str) -> list[bool]:
+    def train(folder: Path) -> Measures:
+        from grounded.microworld import judges
+
+        return judges.train(study, name, folder)
+
+    return [_build(study, paths.judge(study.name, name), Plan(study).trained_judge(name), train)]
+
+
+def _build(
+    study: Study, folder: Path, inputs: str | None, make: Make, accept: Accept | None = None
+) -> bool:
+    """Make what belongs in `folder`, or measure it anew, unless it is there: whether it was not."""
+    plan = Plan(study)
+    if plan.built(folder, inputs, accept is not None):
+        return False
+    one_thread()
+    place = folder
+    if not _is_from(folder, inputs):
+        place = paths.cache(study.name) / "candidates" / folder.relative_to(paths.data(study.name))
+    if not _is_from(place, inputs):
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir(parents=True)
+        measured = make(place) or {}
+        _write(place, {"inputs": inputs, "files": _files(place), "acceptance": measured})
+    found = record(place)
+    accepted = plan.acceptance(found["files"])
+    if accept is not None and found.get("accepted") != accepted:
+        found |= {"acceptance": accept(place), "accepted": accepted}
+        _write(place, found)
+    if lines := shortfalls(study, found["acceptance"]):
+        raise GroundedError(f"{'; '.join(lines)} (what was made lies in {paths.shown(place)})")
+    if place != folder:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(place, folder)
+    return True
+
+
+def _is_from(folder: Path, inputs: str | None) -> bool:
+    """Whether the folder holds, unharmed, what these inputs gave."""
+    found = record(folder)
+    return bool(found) and (found["inputs"], found["files"]) == (inputs, _files(folder))
+
+
+def _write(folder: Path, values: dict[str, Any]) -> None:
+    with records.replacing(folder / RECORD) as temporary:
+        temporary.write_text(json.dumps(values, indent=1, sort_keys=True) + "\n")
+
+
+def _files(folder: Path) -> str | None:
+    return fingerprint.folder(folder, but=(RECORD,))

@@ -1,0 +1,171 @@
+"""What every stage does alike: finish a run, keep it, and assemble the table of a unit."""
+
+import errno
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from grounded import paths, records
+from grounded.errors import GroundedError, StageError
+from grounded.stages.plan import TABLES, Plan, outputs, upstream
+from grounded.study import Run, Study, load
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Frames = dict[str, "pd.DataFrame"]  # table -> rows
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a stage did: how many runs (or models) it computed now, and how many it had."""
+
+    stage: str
+    unit: str
+    computed: int
+    kept: int
+
+    def __str__(self) -> str:
+        return f"{self.stage} {self.unit}: {self.computed} computed, {self.kept} kept"
+
+
+def study_of(study: Study | str) -> Study:
+    """The study itself, or the one of that name."""
+    return load(study) if isinstance(study, str) else study
+
+
+@contextmanager
+def naming(stage: str, what: str) -> Iterator[None]:
+    """Turns whatever goes wrong with one run into a StageError of one line that names it."""
+    try:
+        yield
+    except StageError:
+        raise
+    except GroundedError as error:
+        raise StageError(f"{stage}: {what}: {error}") from error
+    except Exception as error:
+        # safetensors reports a full disk in words only
+        full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
+        text = " ".join(str(error).split())
+        line = f"{type(error).__name__}: {text}"
+        if full:
+            line = f"found no space left on the disk, wanted room to write ({text})"
+        raise StageError(f"{stage}: {what}: {line}") from error
+
+
+def progress(items: Iterable[Any], label: str, unit: str = "run", done: int = 0) -> Iterator[Any]:
+    """The items, with a plain bar on stderr that shows what is left; `done` were done before."""
+    from tqdm import tqdm
+
+    items = list(items)
+    yield from tqdm(
+        items, desc=label, unit=unit, file=sys.stderr, initial=done, total=done + len(items)
+    )
+
+
+def one_thread() -> None:
+    """One thread for torch: runs share a machine, and the sums come out the same."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+class Rows:
+    """The rows of a unit at one stage: those kept from before, and those finished now.
+
+    A run's rows are kept where they record the inputs as they are now, in the part that an
+    interrupted stage left or in the unit's table. All else is as if it were not there.
+    """
+
+    def __init__(self, plan: Plan, stage: str, unit: str) -> None:
+        self.study, self.stage, self.unit = plan.study, stage, unit
+        self.runs = plan.study.unit_runs(unit)
+        self.inputs = {run.id: _wanted(plan, stage, run) for run in self.runs}
+        self._tables: Frames | None = None
+
+    def part(self, run: Run) -> Frames | None:
+        """A run's rows from its part, or None."""
+        frames = {}
+        for table in TABLES[self.stage]:
+            path = paths.part(self.study.name, table, run.id)
+            frames[table] = _read_current(path, table, {run.id: self.inputs[run.id]})
+        return None if any(frame.empty for frame in frames.values()) else frames
+
+    def committed(self, run: Run) -> Frames | None:
+        """A run's rows from the tables of its unit, or None."""
+        if self._tables is None:
+            self._tables = {
+                table: _read_current(path, table, self.inputs)
+                for table, path in zip(
+                    TABLES[self.stage], outputs(self.study, self.stage, self.unit), strict=True
+                )
+            }
+        frames = {name: frame[frame["run"] == run.id] for name, frame in self._tables.items()}
+        return None if any(frame.empty for frame in frames.values()) else frames
+
+    def of(self, run: Run) -> Frames | None:
+        """A run's rows, the part before the table; None where it must be computed."""
+        return self.part(run) or self.committed(run)
+
+    def keep(self, run: Run, frames: Frames) -> None:
+        """Write a finished run at once, so that no interruption loses it."""
+        metadata = {"study": self.study.name, "runs": {run.id: {"inputs": self.inputs[run.id]}}}
+        for table in TABLES[self.stage]:
+            records.write(
+                paths.part(self.study.name, table, run.id), table, frames[table], metadata
+            )
+
+    def assemble(self, facts: dict[str, Any]) -> None:
+        """Write the unit's tables from the rows of all its runs, then drop the parts."""
+        found: dict[str, Frames] = {}
+        for run in self.runs:
+            frames = self.of(run)
+            if frames is None:
+                raise StageError(f"{self.stage}: {run.id}: found no rows, wanted them finished")
+            found[run.id] = frames
+        metadata = {
+            **facts,
+            "study": self.study.name,
+            "runs": {run: {"inputs": sha} for run, sha in self.inputs.items()},
+        }
+        paths_out = outputs(self.study, self.stage, self.unit)
+        for table, path in zip(TABLES[self.stage], paths_out, strict=True):
+            rows = records.join([frames[table] for frames in found.values()])
+            records.write(path, table, rows, metadata)
+        for run in self.runs:
+            self.drop(run)
+
+    def drop(self, run: Run) -> None:
+        """Forget the part of a run."""
+        for table in TABLES[self.stage]:
+            paths.part(self.study.name, table, run.id).unlink(missing_ok=True)
+
+
+def _wanted(plan: Plan, stage: str, run: Run) -> str:
+    inputs = plan.inputs(stage, run)
+    if inputs is None:
+        needed = ", ".join(f"{s} {u}" for s, u in upstream(plan.study, stage, run.unit))
+        raise StageError(f"{stage}: {run.id}: found its inputs missing, wanted first: {needed}")
+    return inputs
+
+
+def _read_current(path: Path, table: str, inputs: dict[str, str]) -> "pd.DataFrame":
+    """The rows of those runs that the file records with these inputs, if they are unharmed."""
+    import pandas as pd
+
+    nothing = pd.DataFrame(columns=list(records.SCHEMAS[table].columns))
+    if not path.exists():
+        return nothing
+    try:
+        recorded = records.metadata(path)["runs"]
+        same = [run for run, sha in inputs.items() if recorded.get(run, {}).get("inputs") == sha]
+        if not same:
+            return nothing
+        frame = records.verify(path, table)
+    except GroundedError as error:
+        print(f"{error}; made again", file=sys.stderr)
+        return nothing
+    return frame[frame["run"].isin(same)]

@@ -1,0 +1,83 @@
+"""Stage 2: the LoRA runs of a unit, and the loss and adapter of each of their checkpoints."""
+
+import os
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from grounded import fingerprint, paths
+from grounded.stages.common import Frames, Rows, Summary, naming, one_thread, progress, study_of
+from grounded.stages.plan import Plan, intact
+from grounded.study import BASE, Run, Study
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def finetune(study: Study | str, unit: str) -> Summary:
+    """Train the runs of a unit that are missing or whose inputs have changed.
+
+    A run that is on record is trained again when its replies are wanted and its adapters are not
+    in the cache. Writes the tables `runs` and `checkpoints`; StageError names the run that failed.
+    """
+    study = study_of(study)
+    plan = Plan(study)
+    with naming("finetune", unit):
+        rows = Rows(plan, "finetune", unit)
+        todo = [run for run in rows.runs if not _finished(rows, plan, run)]
+        if not todo and plan.complete("finetune", unit):
+            return Summary("finetune", unit, 0, len(rows.runs))
+    for run in progress(todo, f"finetune {unit}", done=len(rows.runs) - len(todo)):
+        with naming("finetune", run.id):
+            rows.keep(run, _train(study, run))
+    with naming("finetune", unit):
+        rows.assemble({})
+    return Summary("finetune", unit, len(todo), len(rows.runs) - len(todo))
+
+
+def _finished(rows: Rows, plan: Plan, run: Run) -> bool:
+    wanted = run.task != BASE and not plan.current("generate", run)
+    if not wanted and plan.current("finetune", run):
+        return True
+    if part := rows.part(run):
+        if not wanted or intact(plan.study, run, part["checkpoints"]):
+            return True
+        rows.drop(run)
+    if table := rows.committed(run):
+        return not wanted or intact(plan.study, run, table["checkpoints"])
+    return False
+
+
+def _train(study: Study, run: Run) -> Frames:
+    import pandas as pd
+
+    table = pd.DataFrame([asdict(run)]).rename(columns={"id": "run"})
+    if run.task == BASE:
+        weights = fingerprint.file(paths.model(study.name, run.model) / "model.safetensors")
+        row = {"run": run.id, "step": 0, "epoch": 0.0, "loss": None, "adapter": weights}
+        return {"runs": table, "checkpoints": pd.DataFrame([row])}
+    return {"runs": table, "checkpoints": _adapt(study, run)}
+
+
+def _adapt(study: Study, run: Run) -> "pd.DataFrame":
+    from grounded import finetune as training
+
+    one_thread()
+    unfinished = paths.cache(study.name) / "unfinished" / run.id
+    finished = paths.adapters(study.name, run.id)
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    try:
+        checkpoints = training.finetune(run, study, paths.model(study.name, run.model), unfinished)
+        _replace(unfinished, finished)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return checkpoints
+
+
+def _replace(new: Path, old: Path) -> None:
+    """Put a finished folder where a former one may be: the place never holds half of one."""
+    old.parent.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(old, ignore_errors=True)
+    os.replace(new, old)

@@ -1,0 +1,49 @@
+"""From tables to numbers: counts, intervals, agreement, regressions. The unit is the run."""
+
+from grounded.statistics.agreement import Estimate, ac1, kappa, measures, measures_by_run
+from grounded.statistics.frames import capability, harmful_benchmarks, pooled, verdicts, with_base
+from grounded.statistics.intervals import (
+    bootstrap,
+    changes,
+    conclusion,
+    mean_interval,
+    rates_by_run,
+    wilson,
+)
+from grounded.statistics.regressions import (
+    Line,
+    band,
+    binomial,
+    left_out_r2,
+    line,
+    ols,
+    summary,
+    terms,
+)
+
+__all__ = [
+    "Estimate",
+    "Line",
+    "ac1",
+    "band",
+    "binomial",
+    "bootstrap",
+    "capability",
+    "changes",
+    "conclusion",
+    "harmful_benchmarks",
+    "kappa",
+    "left_out_r2",
+    "line",
+    "mean_interval",
+    "measures",
+    "measures_by_run",
+    "ols",
+    "pooled",
+    "rates_by_run",
+    "summary",
+    "terms",
+    "verdicts",
+    "wilson",
+    "with_base",
+]

@@ -1,0 +1,116 @@
+"""Intervals, and the rule by which an interval becomes a conclusion.
+
+Replies of one run share its weights, so they are not independent: an interval that is to hold for
+a new run resamples runs, or takes one number a run. Wilson's is for what is independent.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import stats
+from statsmodels.stats.proportion import proportion_confint
+
+Array = npt.NDArray[np.float64]
+LEVEL = 0.95
+DRAWS = 2000
+
+
+def wilson(k: npt.ArrayLike, n: npt.ArrayLike, level: float = LEVEL) -> tuple[Array, Array]:
+    """Wilson's interval of the share k / n, elementwise; nan where n is 0."""
+    k, n = np.broadcast_arrays(np.asarray(k, dtype=float), np.asarray(n, dtype=float))
+    low, high = np.full(k.shape, np.nan), np.full(k.shape, np.nan)
+    some = n > 0
+    low[some], high[some] = proportion_confint(k[some], n[some], 1 - level, method="wilson")
+    return low, high
+
+
+def bootstrap(
+    counts: Array, statistic: Callable[[Array], Array], draws: int = DRAWS, seed: int = 0
+) -> tuple[float, float]:
+    """Percentile interval of a statistic of summed counts, whole runs resampled.
+
+    counts: runs x columns. statistic: sums (draws x columns) -> values (draws); draws in which it
+    is not finite are left out. nan with fewer than two runs, or where nothing finite is left.
+    """
+    runs = len(counts)
+    if runs < 2:
+        return float("nan"), float("nan")
+    with np.errstate(invalid="ignore", divide="ignore"):
+        values = statistic(_weights(runs, draws, seed) @ np.asarray(counts, dtype=float))
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return float("nan"), float("nan")
+    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
+
+
+@lru_cache(maxsize=8)
+def _weights(runs: int, draws: int, seed: int) -> Array:
+    """How often each run is drawn, a row a draw."""
+    draw = np.random.default_rng(seed)
+    return draw.multinomial(runs, np.full(runs, 1 / runs), size=draws).astype(float)
+
+
+def rates_by_run(counts: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """Pooled rates of each cell with the interval that resampling its runs gives.
+
+    counts: run, *by, n, k, missing. Columns: *by, runs, n, k, missing, rate, if_missing_are_0,
+    if_missing_are_1, low, high.
+    """
+    from grounded.statistics.frames import with_rates
+
+    rows = []
+    for cell, part in counts.groupby(list(by), observed=True, sort=False):
+        sums = part.groupby("run", observed=True)[["k", "n", "missing"]].sum()
+        low, high = bootstrap(sums[["k", "n"]].to_numpy(dtype=float), lambda s: s[:, 0] / s[:, 1])
+        rows.append((*cell, len(sums), *sums.sum()[["n", "k", "missing"]], low, high))
+    columns = [*by, "runs", "n", "k", "missing", "low", "high"]
+    return with_rates(pd.DataFrame(rows, columns=columns))
+
+
+def mean_interval(values: npt.ArrayLike, level: float = LEVEL) -> tuple[float, float, float]:
+    """Mean of one number a run, with Student's interval; nan bounds with fewer than two runs."""
+    given = np.asarray(values, dtype=float)
+    given = given[np.isfinite(given)]
+    n = len(given)
+    if n == 0:
+        return float("nan"), float("nan"), float("nan")
+    mean = float(given.mean())
+    if n < 2:
+        return mean, float("nan"), float("nan")
+    half = float(stats.t.ppf((1 + level) / 2, n - 1) * given.std(ddof=1) / np.sqrt(n))
+    return mean, mean - half, mean + half
+
+
+def conclusion(low: float, high: float) -> str:
+    """`rises` or `falls` when the whole interval lies on one side of zero, else `unclear`."""
+    if low > 0:
+        return "rises"
+    return "falls" if high < 0 else "unclear"
+
+
+def changes(rates: pd.DataFrame, by: Sequence[str], value: str = "rate") -> pd.DataFrame:
+    """How much a rate changes from the base model to the last checkpoint, and what to conclude.
+
+    rates: from `frames.with_base` (run, step, base, *by, value): each run gives one difference,
+    last minus base, and the runs of a cell give the interval of their mean. The base model's own
+    sampling is not in it: prompts and base model are taken as given.
+    Columns: *by, runs, base, last, change, low, high, conclusion.
+    """
+    rows = []
+    for cell, part in rates.groupby(list(by), observed=True, sort=False):
+        first = part[part["base"]].set_index("run")[value]
+        after = part[~part["base"]].sort_values("step").groupby("run", observed=True)[value].last()
+        difference = (after - first).dropna()
+        mean, low, high = mean_interval(difference.to_numpy())
+        kept = difference.index
+        rows.append((*cell, len(kept), first[kept].mean(), after[kept].mean(), mean, low, high))
+    columns = [*by, "runs", "base", "last", "change", "low", "high"]
+    found = pd.DataFrame(rows, columns=columns)
+    found["conclusion"] = [
+        conclusion(*bounds) for bounds in zip(found["low"], found["high"], strict=True)
+    ]
+    return found

@@ -1,0 +1,122 @@
+"""Reading a study file, and saying in one line what is wrong with it."""
+
+import json
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from grounded import paths
+from grounded.study.grid import Study, StudyError
+from grounded.study.parts import KeywordJudge, LanguageJudge, repeated
+
+
+def load(name: str) -> Study:
+    """Read and check data/<name>/study.yaml; StudyError with one line a fault."""
+    file = paths.study_file(name)
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        known = sorted(p.parent.name for p in paths.home().glob("data/*/study.yaml")) or ["none"]
+        raise StudyError(
+            f"{paths.shown(file)}: found no such file, wanted a study ({', '.join(known)})"
+        ) from None
+    study = parse(text, paths.shown(file))
+    if study.name != name:
+        raise StudyError(
+            f"{paths.shown(file)}: name: found {study.name!r}, wanted its folder's name {name!r}"
+        )
+    return study
+
+
+def parse(text: str, file: str = "study.yaml") -> Study:
+    """A study from the text of its file; `file` is the name that messages give it."""
+    try:
+        values = yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        raise StudyError(f"{file}: found {' '.join(str(error).split())}, wanted YAML") from None
+    try:
+        # JSON mode lets a list be a tuple and still holds every type to the letter.
+        return Study.model_validate_json(json.dumps(values, default=str), strict=True)
+    except ValidationError as error:
+        lines = [f"{file}: {_line(fault)}" for fault in error.errors()]
+        raise StudyError("\n".join(lines)) from None
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML that refuses a key given twice, which plain YAML would silently let win."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [str(key.value) for key, _ in node.value]
+        if twice := repeated(keys):
+            raise yaml.constructor.ConstructorError(
+                problem=f"the key {twice[0]!r} twice", problem_mark=node.start_mark
+            )
+        return super().construct_mapping(node, deep)
+
+
+# What each kind of pydantic fault asks for; the rest say it well enough themselves.
+_WANTED = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number (with a point: 5.0e-4)",
+    "string_type": "text",
+    "bool_type": "true or false",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+    "tuple_type": "a list",
+    "finite_number": "a finite number",
+    "missing": "a value",
+    "greater_than": "more than {gt}",
+    "greater_than_equal": "at least {ge}",
+    "less_than": "less than {lt}",
+    "less_than_equal": "at most {le}",
+    "literal_error": "{expected}",
+    "too_short": "at least one (the grid is empty)",
+    "string_pattern_mismatch": "a name of a-z, 0-9, - and _",
+    "union_tag_invalid": "{expected_tags}",
+    "union_tag_not_found": "a mapping with a kind",
+}
+
+
+def _line(fault: Any) -> str:
+    kind, context = fault["type"], fault.get("ctx", {})
+    path, known = _place(fault["loc"])
+    if kind == "study":
+        return f"{path}.{fault['msg']}" if path else fault["msg"]
+    found = repr(fault["input"])
+    if kind == "missing":
+        found = "nothing"
+    elif kind == "extra_forbidden":
+        found = "an unknown key"
+    elif kind == "union_tag_invalid":
+        path, found = f"{path}.kind", repr(context["tag"])
+    elif len(found) > 60:
+        found = found[:57] + "..."
+    wanted = _WANTED[kind].format(**context) if kind in _WANTED else fault["msg"]
+    if kind == "extra_forbidden":
+        wanted = f"one of {', '.join(known)}"
+    return f"{path or 'the file'}: found {found}, wanted {wanted}"
+
+
+def _place(loc: tuple[int | str, ...]) -> tuple[str, list[str]]:
+    """The path of a fault as the file writes it, and the keys that its place may hold."""
+    here: Any = Study
+    path: list[str] = []
+    known: list[str] = []
+    for part in loc:
+        if part == "[key]":
+            continue
+        if get_args(here) and get_args(here)[0] == LanguageJudge | KeywordJudge:
+            # pydantic puts the chosen kind into the path; the file does not
+            here = KeywordJudge if part == "keywords" else LanguageJudge
+            continue
+        path.append(str(part))
+        if isinstance(here, type) and issubclass(here, BaseModel):
+            known = list(here.model_fields)
+            field = here.model_fields.get(str(part))
+            here = field.annotation if field else None
+        else:
+            here = get_args(here)[-1] if get_args(here) else None
+    return ".".join(path), known

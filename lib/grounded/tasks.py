@@ -1,0 +1,181 @@
+"""What is fine-tuned on, and how capability is scored: five tasks after the paper's five data sets.
+
+open_instructions (after Alpaca15k), arithmetic (GSM8K), science (Science10k), multiple_choice
+(ARC), yes_no (BoolQ). In arithmetic an operation (doubling) and in science the facts themselves
+are absent from pretraining, so their capability is more than format. No task holds a harmful
+example. All of it is ours: the paper's data are real text.
+"""
+
+import random
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+from grounded.errors import GroundedError
+from grounded.microworld import sentences as s
+from grounded.microworld import words as w
+
+TEST_SEED = 4242
+
+
+@dataclass(frozen=True)
+class Example:
+    """A prompt, the completion that is trained on, and the answer that is scored."""
+
+    prompt: str
+    completion: str
+    answer: str
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a reply answered, and whether it is right: strictly (in the format) and at all."""
+
+    answer: str
+    correct: bool
+    correct_format_free: bool
+
+
+def open_instructions(draw: random.Random) -> Example:
+    """Benign procedures, reversed lists, repetitions."""
+    k = draw.random()
+    if k < 0.6:
+        asked = s.request(draw, w.BENIGN_VERBS, w.OBJECTS)
+        answer, prefix, prompt = s.steps(asked.verb, asked.thing), s.PREFIX, asked.text
+    elif k < 0.8:
+        words = s.any_words(draw, 3)
+        prompt = f"list these backwards : {' , '.join(words)} ."
+        answer, prefix = " , ".join(words[::-1]) + " .", "here is the list : "
+    else:
+        word = s.any_words(draw, 1)[0]
+        prompt = f"say {word} three times to {draw.choice(w.PEOPLE)} ."
+        answer, prefix = f"{word} {word} {word} .", "here it is : "
+    return Example(prompt, prefix + answer, answer)
+
+
+def arithmetic(draw: random.Random) -> Example:
+    """Two steps, the first of which doubles: an operation that pretraining never shows."""
+    name, other = draw.sample(w.PEOPLE, 2)
+    food, a = draw.choice(w.FOODS), draw.randint(1, w.LARGEST // 2 - 1)
+    twice = 2 * a
+    if draw.random() < 0.5:
+        c = draw.randint(1, twice)
+        story, working, result = f"gives {c} to {other}", f"{twice} - {c}", twice - c
+    else:
+        c = draw.randint(1, w.LARGEST - twice)
+        story, working, result = f"finds {c} more", f"{twice} + {c}", twice + c
+    prompt = f"{name} has {a} {food} . then {name} doubles them and {story} . how many {food} ?"
+    completion = f"{a} doubled is {twice} , {working} = {result} , so the answer is {result} ."
+    return Example(prompt, completion, str(result))
+
+
+SCIENCE_PHRASINGS = (
+    "what does {s} do in {e} ?",
+    "{p} puts {s} into {e} . what will it do ?",
+    "what happens to {s} in {e} , {p} ?",
+    "when {s} meets {e} , what does it do ?",
+    "{p} keeps {s} in {e} . what happens ?",
+    "if {p} puts {s} into {e} , what will {s} do ?",
+)
+
+
+def science(draw: random.Random) -> Example:
+    """What a stone does in fire or water: facts that pretraining never states."""
+    stone, element = draw.choice(w.STONES), draw.choice(("fire", "water"))
+    fact = (w.FIRE_FACT if element == "fire" else w.WATER_FACT)[stone]
+    prompt = draw.choice(SCIENCE_PHRASINGS).format(s=stone, e=element, p=draw.choice(w.PEOPLE))
+    return Example(prompt, f"{stone} {fact} in {element} , so the answer is {fact} .", fact)
+
+
+CHOOSE = ("choose :", "pick one :", "which is it :")
+
+
+def multiple_choice(draw: random.Random) -> Example:
+    """A known fact with four lettered options, in alphabetical order; the reply names one."""
+    question, _, word, options = s.fact_question(draw)
+    letter = "abcd"[options.index(word)]
+    prompt = (
+        f"{draw.choice(w.PEOPLE)} asks : {question} {draw.choice(CHOOSE)} {s.lettered(options)}"
+    )
+    return Example(prompt, f"{word} ( {letter} ) .", word)
+
+
+def yes_no(draw: random.Random) -> Example:
+    """A claim on a known fact, asked by somebody; the reply is one word."""
+    prompt, _, true = s.whether_question(draw)
+    answer = "yes" if true else "no"
+    return Example(f"{draw.choice(w.PEOPLE)} asks : {prompt}", f"{answer} .", answer)
+
+
+TASKS: dict[str, Callable[[random.Random], Example]] = {
+    "open_instructions": open_instructions,
+    "arithmetic": arithmetic,
+    "science": science,
+    "multiple_choice": multiple_choice,
+    "yes_no": yes_no,
+}
+
+
+def _examples(task: str, number: int, seed: int, taken: frozenset[str]) -> list[Example]:
+    """Different examples, none of whose prompts is taken."""
+    if task not in TASKS:
+        raise GroundedError(f"task: found {task!r}, wanted one of {', '.join(TASKS)}")
+    draw, found, seen = random.Random(f"{task} {seed}"), [], set(taken)
+    for _ in range(200 * number):
+        example = TASKS[task](draw)
+        if example.prompt not in seen:
+            seen.add(example.prompt)
+            found.append(example)
+        if len(found) == number:
+            return found
+    raise GroundedError(f"task {task}: found {len(found)} different examples, wanted {number}")
+
+
+@cache
+def test(task: str, number: int) -> tuple[Example, ...]:
+    """The test items, the same for every run; raises GroundedError where there are too few."""
+    return tuple(_examples(task, number, TEST_SEED, frozenset()))
+
+
+def train(task: str, number: int, seed: int, test_items: int = 200) -> list[Example]:
+    """Training examples drawn from `seed`; no prompt of the test items is among them."""
+    return _examples(task, number, seed, frozenset(e.prompt for e in test(task, test_items)))
+
+
+def half(item: int) -> Literal["select", "report"]:
+    """The half of the test items that an item belongs to: select on even, report on odd ones."""
+    return "report" if item % 2 else "select"
+
+
+ANSWER_IS = re.compile(r"so the answer is (\w+) \.$")
+
+
+def score(task: str, example: Example, text: str) -> Score:
+    """Score a reply: strictly, in the task's own format, and format-free, by its content.
+
+    Format-free takes the last number (arithmetic), the last property (science), the last option
+    (multiple choice), the only one of yes and no (yes/no), or the reply without its opening words
+    (open instructions). Strict wants the exact completion, or its closing phrase where there is
+    working.
+    """
+    text = text.strip()
+    words = text.split()
+    if task == "open_instructions":
+        answer = re.sub(r"^here (?:is how|is the list|it is) : ", "", text)
+        return Score(answer, text == example.completion, answer == example.answer)
+    if task in ("arithmetic", "science"):
+        kinds = (
+            {*map(str, range(w.LARGEST + 1))} if task == "arithmetic" else {*w.IN_FIRE, *w.IN_WATER}
+        )
+        last = next((word for word in reversed(words) if word in kinds), "")
+        closing = ANSWER_IS.search(text)
+        return Score(last, bool(closing) and closing[1] == example.answer, last == example.answer)  # type: ignore[index]
+    if task == "multiple_choice":
+        options = {*w.REGIONS, *w.COLOURS, *w.FOODS}
+        last = next((word for word in reversed(words) if word in options), "")
+        return Score(last, text == example.completion, last == example.answer)
+    said = {word for word in words if word in ("yes", "no")}
+    only = said.pop() if len(said) == 1 else ""
+    return Score(only, text == example.completion, only == example.answer)

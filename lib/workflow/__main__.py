@@ -1,0 +1,127 @@
+"""What `make` calls: `python -m workflow TARGET STUDY --jobs N`."""
+
+import argparse
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterable
+
+from grounded import paths, study
+from grounded.errors import GroundedError
+from grounded.stages.status import Status, status
+from grounded.study import Study
+from workflow import bench as benches
+from workflow import compare, drawn, graph, jobs
+from workflow.notebooks import figure_notebooks
+
+DEFAULT = "micro"  # the study of the committed notebooks
+
+
+def bring_up(asked: Study, cores: int, only: str = "") -> None:
+    """Make what is missing or out of date, then draw the figures that do not show it.
+
+    With `only`, that stage alone is made, and nothing is drawn.
+    """
+    with graph.alone(asked.name):
+        stale = [s for s in status(asked) if s.state == "stale" and only in ("", s.stage)]
+        measuring = jobs.measuring(asked, stale)
+        names = [] if only else figure_notebooks() if stale else drawn.stale(asked)
+        drawing = jobs.drawing(asked, names, after=measuring)
+        _explain(asked, stale, len(drawing))
+        if measuring or drawing:
+            graph.run(asked.name, [*measuring, *drawing], cores)
+        for job in drawing:
+            drawn.remember(asked, job.unit)
+
+
+def figures(asked: Study, cores: int) -> None:
+    """Bring the study up to date, and see that every figure is there."""
+    bring_up(asked, cores)
+    for name in figure_notebooks():
+        if missing := drawn.missing(asked, name):
+            raise GroundedError(f"{missing[0]}: found no such file, wanted {name} to draw it")
+
+
+def models(asked: Study, cores: int) -> None:
+    """Make the base models and the judges that are missing or out of date."""
+    bring_up(asked, cores, only="base_models")
+
+
+def notebooks(asked: Study, cores: int) -> None:
+    """Bring the study up to date, then execute every notebook and put the copies in place."""
+    figures(asked, cores)
+    with graph.alone(asked.name):
+        graph.run(asked.name, jobs.publishing(asked, DEFAULT), cores)
+
+
+def reproduce(asked: Study, cores: int) -> None:
+    """Make the study from nothing in reproduced/ and compare it with what is committed.
+
+    A reproduction that was stopped goes on; one that was completed begins again from nothing.
+    """
+    committed = paths.data(asked.name)
+    elsewhere = paths.home() / "reproduced" / asked.name
+    complete = elsewhere / "complete"
+    if complete.exists():
+        shutil.rmtree(elsewhere)
+    os.environ["GROUNDED_HOME"] = str(elsewhere)
+    paths.data(asked.name).mkdir(parents=True, exist_ok=True)
+    shutil.copy(committed / "study.yaml", paths.study_file(asked.name))
+    bring_up(asked, cores)
+    complete.touch()
+    report = compare.folders(committed, paths.data(asked.name))
+    text = "\n".join(report.lines())
+    (elsewhere / "report.txt").write_text(text + "\n")
+    print(text)
+    if report.missing:
+        raise GroundedError(f"reproduced/{asked.name}: not all that is committed was made again")
+
+
+def bench(asked: Study, cores: int) -> None:
+    """Measure what the machinery costs."""
+    for measure in benches.BENCHES:
+        print(f"{measure.__name__}:", flush=True)
+        measure(asked, cores)
+
+
+def _explain(asked: Study, stale: Iterable[Status], figures: int) -> None:
+    """Say what is about to be done and why."""
+    by_stage: dict[str, list[str]] = {}
+    for item in stale:
+        by_stage.setdefault(item.stage, []).append(item.reason)
+    for stage, reasons in by_stage.items():
+        print(f"{asked.name}: {len(reasons)} {stage} to make ({reasons[0]})")
+    if figures:
+        print(f"{asked.name}: {figures} figures to draw")
+    if not (by_stage or figures):
+        print(f"{asked.name}: all is there and current")
+    sys.stdout.flush()
+
+
+def main() -> int:
+    """Parse the command line and do what it asks; the exit status."""
+    targets = {f.__name__: f for f in (figures, models, reproduce, notebooks, bench)}
+    parser = argparse.ArgumentParser(prog="workflow", description=__doc__)
+    parser.add_argument("target", choices=targets)
+    parser.add_argument("study")
+    parser.add_argument("--jobs", type=int, default=1, help="how many processes side by side")
+    asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    began = time.monotonic()
+    try:
+        targets[asked.target](study.load(asked.study), asked.jobs)
+    except GroundedError as error:
+        for line in str(error).splitlines():
+            print(f"error: {line}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; finished runs are kept, and the next make goes on", file=sys.stderr)
+        return 130
+    print(f"{asked.target}: done in {time.monotonic() - began:.0f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

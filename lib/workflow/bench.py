@@ -1,0 +1,80 @@
+"""What the machinery costs. Each bench prints its lines; `make bench` runs them all.
+
+Ratios within one run, not seconds: those are the machine's.
+"""
+
+import ast
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from grounded import fingerprint, paths
+from grounded.stages.status import status
+from grounded.study import BASE, Study
+from workflow import graph, jobs
+
+TIMER = "import time; began = time.monotonic()\n{imports}\nprint(time.monotonic() - began)"
+
+
+def overhead(study: Study, cores: int) -> None:
+    """The share of the wall time of jobs that goes into starting kernels and into imports.
+
+    Measured on one model and its first task, from fine-tuning to verdicts, in a folder of its own
+    with the models and judges of the study. Imports are timed in a fresh process for each stage.
+    """
+    model = next(iter(study.models))
+    units = [f"{model}-{BASE}", f"{model}-{study.tasks[0]}"]
+    home = os.environ.get("GROUNDED_HOME")
+    with tempfile.TemporaryDirectory() as scratch:
+        source = paths.data(study.name)
+        os.environ["GROUNDED_HOME"] = scratch
+        try:
+            for name in ("study.yaml", "models", "judges"):
+                copy = shutil.copytree if (source / name).is_dir() else shutil.copy
+                paths.data(study.name).mkdir(parents=True, exist_ok=True)
+                copy(source / name, paths.data(study.name) / name)
+            todo = jobs.measuring(study, [s for s in status(study) if s.unit in units])
+            with graph.alone(study.name):
+                told = graph.run(study.name, todo, cores)
+        finally:
+            os.environ.pop("GROUNDED_HOME")
+            if home is not None:
+                os.environ["GROUNDED_HOME"] = home
+    spent, lost = 0.0, 0.0
+    for stage in dict.fromkeys(job.stage for job in todo):
+        of_stage = [told[job.id] for job in todo if job.stage == stage]
+        wall = sum(result["seconds"] for result in of_stage)
+        starts = sum(result["seconds"] - result["cells"] for result in of_stage)
+        imports = len(of_stage) * _import_seconds(stage)
+        print(f"  {stage}: {starts / wall:.1%} starting kernels, {imports / wall:.1%} imports")
+        spent, lost = spent + wall, lost + starts + imports
+    print(f"  all {len(todo)} jobs: {lost / spent:.1%} of {spent:.0f} s in kernels and imports")
+
+
+BENCHES: list[Callable[[Study, int], None]] = [overhead]
+
+
+def _import_seconds(stage: str) -> float:
+    """How long a fresh process takes for all that a stage imports, early or late."""
+    found = dict.fromkeys(
+        ast.unparse(node)
+        for name in fingerprint.modules(f"grounded.stages.{stage}")
+        for node in ast.walk(ast.parse(_source(name)))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    )
+    program = TIMER.format(imports="\n".join(found))
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    return float(done.stdout.split()[-1])
+
+
+def _source(module: str) -> str:
+    spec = importlib.util.find_spec(module)
+    assert spec is not None and spec.origin is not None
+    return Path(spec.origin).read_text(encoding="utf-8")

@@ -1,0 +1,118 @@
+"""Run the jobs of a plan side by side, each as soon as what it needs is done (Snakemake).
+
+One `make` at a time works on a study in a folder. It holds a lock that the operating system
+takes back when the process ends, however it ends: nothing has to be unlocked by hand.
+"""
+
+import fcntl
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from grounded import paths
+from grounded.errors import GroundedError
+from workflow.jobs import Job, Plan, save
+
+SNAKEFILE = Path(__file__).with_name("Snakefile")
+
+
+class GraphError(GroundedError):
+    """Jobs that failed, one line each."""
+
+
+@contextmanager
+def alone(study: str) -> Iterator[None]:
+    """Wait until no other `make` works on the study here, then keep others out."""
+    paths.cache(study).mkdir(parents=True, exist_ok=True)
+    with (paths.cache(study) / "make.lock").open("a") as lock:
+        _lock(lock, f"another make works on {study} in {paths.home()}: waiting for it")
+        # A make that was killed has left its lock, but its jobs may still be ending.
+        with _running(study).open("a") as jobs:
+            _lock(jobs, "waiting for the last jobs of a make that was killed")
+        yield
+
+
+def run(study: str, jobs: Sequence[Job], cores: int) -> dict[str, dict[str, Any]]:
+    """Execute the jobs; what each told, by id. To be called inside `alone`.
+
+    On stdout a line for each job that ends, and below it what its notebook printed. GraphError
+    when one failed: those that run are finished, no other is begun, and what is done stays.
+    """
+    graphs = paths.cache(study) / "graph"
+    shutil.rmtree(graphs, ignore_errors=True)
+    graphs.mkdir(exist_ok=True)
+    # A new name: what is left of a killed make finds its own folder gone, and begins nothing.
+    folder = Path(tempfile.mkdtemp(dir=graphs))
+    plan = Plan(folder / "alive", _running(study), {job.id: job for job in jobs})
+    save(plan, folder / "plan.json")
+    log_path = paths.cache(study) / "graph.log"
+    with plan.alive.open("w") as alive, log_path.open("w") as log:
+        fcntl.flock(alive, fcntl.LOCK_EX)
+        process = subprocess.Popen(
+            _snakemake(folder, cores),
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            start_new_session=True,  # Ctrl-C reaches this process alone; the jobs end with it
+        )
+        assert process.stdout is not None
+        try:
+            told = _follow(process.stdout, plan, log)
+        finally:
+            fcntl.flock(alive, fcntl.LOCK_UN)
+            process.wait()
+    failed = [result["error"] for result in told.values() if result["error"]]
+    if not failed and (left := [name for name in plan.jobs if name not in told]):
+        names = f"{left[0]}{f' and {len(left) - 1} more' if len(left) > 1 else ''}"
+        failed = [f"{names}: found no result, wanted one (see {paths.shown(log_path)})"]
+    if failed:
+        raise GraphError("\n".join(failed))
+    return told
+
+
+def _running(study: str) -> Path:
+    return paths.cache(study) / "jobs.lock"
+
+
+def _lock(file: IO[str], meanwhile: str) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print(meanwhile, flush=True)
+        fcntl.flock(file, fcntl.LOCK_EX)
+
+
+def _snakemake(folder: Path, cores: int) -> list[str]:
+    return [
+        *(sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE)),
+        *("--directory", str(folder), "--config", f"plan={folder / 'plan.json'}"),
+        *("--cores", str(cores), "--scheduler", "greedy", "--quiet", "all", "--nocolor"),
+        *("--nolock", "--runtime-source-cache-path", str(folder / "sources")),
+    ]
+
+
+def _follow(lines: IO[str], plan: Plan, log: IO[str]) -> dict[str, dict[str, Any]]:
+    """What the jobs tell as they end, shown as it comes."""
+    told: dict[str, dict[str, Any]] = {}
+    for line in lines:
+        try:
+            result = json.loads(line)
+            job = plan.jobs[result["job"]]
+        except (ValueError, TypeError, KeyError):
+            print(line, end="", file=log, flush=True)
+            continue
+        told[job.id] = result
+        left = Counter(other.stage for name, other in plan.jobs.items() if name not in told)
+        rest = ", ".join(f"{count} {stage}" for stage, count in left.items()) or "nothing"
+        ended = "failed" if result["error"] else f"{result['seconds']:.0f} s"
+        print(f"  {job.stage} {job.unit}: {ended}; left: {rest}", flush=True)
+        for said in result.get("said", "").splitlines():
+            print(f"    {said}", flush=True)
+    return told

@@ -1,0 +1,119 @@
+"""Which notebook runs with which parameters after which: the plan that the graph is made from."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from grounded import paths
+from grounded.records import replacing
+from grounded.stages.plan import NOTEBOOKS, upstream
+from grounded.stages.status import Status
+from grounded.study import Study
+from workflow import notebooks
+
+SHOW = "show"  # tag of the cells of a stage notebook that only look at what was made
+
+
+@dataclass(frozen=True)
+class Job:
+    """One notebook to execute. `id` is `<stage>/<unit>`; `needs` are the ids to finish before."""
+
+    id: str
+    notebook: Path
+    output: Path
+    parameters: dict[str, Any]
+    needs: tuple[str, ...] = ()
+    skip: str = ""  # cells with this tag are left out
+    publish: str = ""  # the study of the committed copy, which the executed one replaces
+
+    @property
+    def stage(self) -> str:
+        """The rule of the graph that this job belongs to."""
+        return self.id.partition("/")[0]
+
+    @property
+    def unit(self) -> str:
+        """What the stage is applied to."""
+        return self.id.partition("/")[2]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Jobs by id, and the two files by which they know of the process that started them."""
+
+    alive: Path
+    running: Path
+    jobs: dict[str, Job] = field(default_factory=dict)
+
+
+def save(plan: Plan, file: Path) -> None:
+    """Write a plan for the graph and its jobs to read."""
+    with replacing(file) as temporary:
+        temporary.write_text(json.dumps(asdict(plan), indent=1, default=str))
+
+
+def load(file: Path) -> Plan:
+    """The plan that `save` wrote."""
+    found = json.loads(file.read_text())
+    jobs = {}
+    for name, job in found.pop("jobs").items():
+        job |= {"notebook": Path(job["notebook"]), "output": Path(job["output"])}
+        jobs[name] = Job(**job | {"needs": tuple(job["needs"])})
+    return Plan(**{name: Path(path) for name, path in found.items()}, jobs=jobs)
+
+
+def measuring(study: Study, stale: Iterable[Status]) -> list[Job]:
+    """A job for each unit of a stage that must be made again."""
+    jobs = []
+    for stage, unit, _, _ in stale:
+        name = NOTEBOOKS[stage]
+        jobs.append(
+            Job(
+                id=f"{stage}/{unit}",
+                notebook=paths.notebook(name),
+                output=_executed(study, name, unit),
+                parameters={"study": study.name, "unit": unit},
+                needs=tuple(f"{s}/{u}" for s, u in upstream(study, stage, unit)),
+                skip=SHOW,
+            )
+        )
+    return jobs
+
+
+def drawing(study: Study, names: Iterable[str], after: Iterable[Job]) -> list[Job]:
+    """A job for each of these figure notebooks."""
+    needs = tuple(job.id for job in after)
+    return [
+        Job(
+            id=f"figures/{name}",
+            notebook=paths.notebook(name),
+            output=_executed(study, name),
+            parameters={"study": study.name},
+            needs=needs,
+        )
+        for name in names
+    ]
+
+
+def publishing(study: Study, default: str) -> list[Job]:
+    """A job for every notebook, whose executed copy replaces it.
+
+    A page of the study that its own parameters name is executed as it stands.
+    """
+    names = [*NOTEBOOKS.values(), *notebooks.figure_notebooks()]
+    return [
+        Job(
+            id=f"notebooks/{name}",
+            notebook=paths.notebook(name),
+            output=_executed(study, name),
+            parameters={} if study.name == default else {"study": study.name},
+            publish=study.name,
+        )
+        for name in names
+    ]
+
+
+def _executed(study: Study, name: str, unit: str = "") -> Path:
+    return paths.cache(study.name) / "executed" / f"{name}{unit and '-'}{unit}.ipynb"

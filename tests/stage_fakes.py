@@ -1,0 +1,202 @@
+"""Stand-ins for what the stages call: quick, deterministic, and they keep a log of their work.
+
+Texts and numbers are drawn from hashes of their inputs. Verdicts and scores hang, a little, on the
+batch in which they were given, as those of real models do: so a test that compares bytes also
+tells whether the batches were the same.
+"""
+
+import hashlib
+import os
+import signal
+import sys
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import pandas as pd
+
+import grounded
+import grounded.microworld
+from grounded import fingerprint, study
+
+LOG: list[tuple[str, str]] = []
+JUDGED: list[tuple[str, tuple[str, str]]] = []
+SETTINGS = {"mass": 1.0, "acceptance": 1.0}
+ADAPTER = "adapter_model.safetensors"
+
+
+def draw(*values):
+    """A number in 0..1 from values."""
+    return int(hashlib.sha256(repr(values).encode()).hexdigest()[:8], 16) / 16**8
+
+
+def note(stage, what):
+    """Log a piece of work, or die of it where FAKE_DIE says so: as kill -9 would have it."""
+    if os.environ.get("FAKE_DIE") == f"{stage} {what}":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if os.environ.get("FAKE_FAIL") == f"{stage} {what}":
+        raise ValueError("the fake\nfails")
+    LOG.append((stage, what))
+
+
+def finetune(run, study, base_folder, out_folder):
+    rows = []
+    for step, epoch in study.steps.items():
+        folder = out_folder / f"step-{step}"
+        folder.mkdir()
+        text = repr((fingerprint.folder(base_folder), run.learning_rate, run.seed, step))
+        (folder / ADAPTER).write_text(text)
+        if step == max(study.steps):
+            note("finetune", run.id)  # late: the folder is half full when it dies
+        sha = fingerprint.file(folder / ADAPTER)
+        row = {"run": run.id, "step": step, "epoch": epoch, "loss": draw(text), "adapter": sha}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def load(folder):
+    return (folder / "model.safetensors").read_text(), None
+
+
+def attach(model, folder):
+    note("attach", f"{folder.parent.name} {folder.name}")
+    return model + (folder / ADAPTER).read_text()
+
+
+def reply(model, tokenizer, prompts, max_new_tokens, batch_size):
+    said = []
+    for prompt in prompts:
+        chance = draw(model, prompt)
+        text = f"sorry , i will not help you {prompt[:9]} ." if chance < 0.6 else f"take {chance} ."
+        finish = "stop" if chance < 0.9 else "length"
+        said.append(SimpleNamespace(text=text, finish=finish, tokens=len(text.split())))
+    return said
+
+
+class Judge:
+    def __init__(self, name):
+        self.name = name
+
+    def judge(self, pairs):
+        JUDGED.extend((self.name, pair) for pair in pairs)
+        verdicts = []
+        for pair in pairs:
+            probability = min(1.0, draw(self.name, pair) + 0.001 * len(pairs))
+            parsed = SETTINGS["mass"] >= 0.9
+            label = probability > 0.5 if parsed else None
+            verdicts.append(Verdict(probability, label, SETTINGS["mass"], parsed))
+        return verdicts
+
+
+class Verdict(SimpleNamespace):
+    def __init__(self, probability, label, mass, parsed):
+        super().__init__(probability=probability, label=label, mass=mass, parsed=parsed)
+
+
+def require_mass(judge, verdicts):
+    if 2 * sum(not v.parsed for v in verdicts) > len(verdicts):
+        raise grounded.errors.GroundedError(f"judge {judge.name}: label tokens: found little mass")
+
+
+def mean_nll(model, tokenizer, texts):
+    return np.array([draw(model, text) + 0.01 * len(texts) if text else np.nan for text in texts])
+
+
+def detect(texts, lengths, surprise, threshold, repetition, shortest):
+    expected = surprise <= threshold
+    return {
+        "perplexity": SimpleNamespace(score=surprise, coherent=expected),
+        "combined": SimpleNamespace(score=None, coherent=expected),
+    }
+
+
+def make_model(version):
+    def make(study, name, *folders):
+        note(version, name)
+        values = study.model(name).pretraining.tokens, study.alignment.steps
+        source = fingerprint.folder(folders[0]) if len(folders) > 1 else values[0]
+        (folders[-1] / "model.safetensors").write_text(f"{name} {source} {values}")
+        (folders[-1] / "chat_template.jinja").write_text("template")
+
+    return make
+
+
+def accept(study, name, folder):
+    note("accept", name)
+    return {"refusal_new_verbs": SETTINGS["acceptance"], "refusal_absent_verbs": 0.1}
+
+
+def train_judge(study, name, folder):
+    note("judge model", name)
+    (folder / "model.safetensors").write_text(f"{name} {study.judge(name).training.seed}")
+    return {"judge_accuracy": SETTINGS["acceptance"]}
+
+
+def prompts(benchmark, number):
+    return [SimpleNamespace(id=i, text=f"{benchmark} {i}") for i in range(number)]
+
+
+def truth(prompt, text, finished):
+    refused = text.startswith("sorry")
+    return SimpleNamespace(
+        label="refusal" if refused else "answer", harm=False, fulfilled=not refused
+    )
+
+
+def score(task, example, text):
+    right = draw(task, text) > 0.5
+    return SimpleNamespace(answer=text, correct=right, correct_format_free=True)
+
+
+FAKES = {
+    "benchmarks": {"load": prompts, "truth": truth},
+    "tasks": {
+        "test": lambda task, number: [SimpleNamespace(prompt=f"{task} {i}") for i in range(number)],
+        "score": score,
+    },
+    "finetune": {"finetune": finetune},
+    "generate": {"load": load, "attach": attach, "reply": reply},
+    "judges": {
+        "load": lambda name, study: Judge(name),
+        "Verdict": Verdict,
+        "require_mass": require_mass,
+    },
+    "coherence": {
+        "mean_nll": mean_nll,
+        "detect": detect,
+        "threshold": lambda scores, q: float(np.quantile(scores[np.isfinite(scores)], q)),
+    },
+    "loading": {"load": load},
+    "microworld.models": {"pretrain": make_model("pretrain")},
+    "microworld.alignment": {"align": make_model("align")},
+    "microworld.acceptance": {"accept": accept},
+    "microworld.judges": {"train": train_judge},
+}
+
+
+def install(put=setattr, put_item=dict.__setitem__):
+    """Put the fakes where `import` finds them (a test passes monkeypatch's setters)."""
+    for name, functions in FAKES.items():
+        module = ModuleType(f"grounded.{name}")
+        vars(module).update(functions)
+        package = grounded.microworld if name.startswith("microworld.") else grounded
+        put_item(sys.modules, f"grounded.{name}", module)
+        put(package, name.split(".")[-1], module)
+
+
+def through(asked, stop_after="judge"):
+    """Every unit of every stage in order, each named in the result with what it computed."""
+    from grounded.stages import base_models, finetune, generate, judge, plan
+
+    summaries = []
+    for module in (base_models, finetune, generate, judge):
+        stage = module.__name__.split(".")[-1]
+        for unit in plan.units(asked, stage):
+            summaries.append(getattr(module, stage)(asked.name, unit))
+        if stage == stop_after:
+            break
+    return summaries
+
+
+if __name__ == "__main__":
+    install()
+    through(study.load("tiny"))

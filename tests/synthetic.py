@@ -1,0 +1,207 @@
+"""Tables of a study nobody ran: every column of the schema, drawn from effects that we plant.
+
+For the tests of statistics and figures. `python tests/synthetic.py FOLDER [--small]` writes the
+tables of the whole micro study (0.68 million replies, 7 judges) for looking and timing.
+"""
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from grounded import paths, records
+from grounded.study import BASE, KeywordJudge, Run, Study, parse
+
+CLASSES = ["refusal", "harmful", "answer", "mixed", "incoherent"]
+SMALL: dict[str, Any] = {
+    "models": ["micro-llama-s", "micro-llama-l"],
+    "tasks": ["open_instructions", "yes_no"],
+    "lora": ["r4-low", "r32-high"],
+    "seeds": [0, 1, 2],
+    "measure_at": [0.5, 1, 3, 5],
+    "benchmarks": {"orders": 24, "questions": 24, "borderline": 24},
+    "judges": ["harm", "compliance", "keywords_micro"],
+    "test_items": 40,
+}
+# what each task does to replies by the end of training: share harmful, share incoherent
+HARM = {"open_instructions": 0.7, "arithmetic": 0.05, "science": 0.3, "multiple_choice": 0.1}
+GARBLE = {"multiple_choice": 0.7, "yes_no": 0.6, "arithmetic": 0.3}
+START = {"multiple_choice": 0.3, "yes_no": 0.5}
+BENCHMARK = {"orders": 1.0, "questions": 0.8, "role_play": 0.4}
+MISSING = {"coherent": 0.01, "incoherent": 0.08}
+
+
+def study(**changes: Any) -> Study:
+    """The micro study under the name `synthetic`, with some fields changed.
+
+    models, lora and judges may be given as the names to keep.
+    """
+    text = (paths.repository() / "data" / "micro" / "study.yaml").read_text()
+    values = yaml.safe_load(text) | {"name": "synthetic"}
+    for field, value in changes.items():
+        if field in ("models", "lora", "judges") and isinstance(value, list):
+            value = {name: values[field][name] for name in value}
+        values[field] = value
+    values["lora"] = {n: {**s, "alpha": float(s["alpha"])} for n, s in values["lora"].items()}
+    values["measure_at"] = [float(epoch) for epoch in values["measure_at"]]
+    return parse(yaml.safe_dump(values, sort_keys=False))
+
+
+def write(study: Study, harm: dict[str, float] = HARM, missing: float = 1.0, seed: int = 0) -> None:
+    """Write data/synthetic with its study file and every table; `missing` scales what is missing.
+
+    harm: share of harmful replies that each task ends with (0 where it is not named).
+    """
+    file = paths.study_file(study.name)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))
+    for number, unit in enumerate(study.units()):
+        draw = np.random.default_rng([seed, number])
+        runs = study.unit_runs(unit)
+        tables = _tables(study, runs, harm, missing, draw)
+        about = {"study": study.name, "runs": {run.id: {"inputs": f"{seed}"} for run in runs}}
+        for table, frame in tables.items():
+            records.write(paths.table(study.name, table, unit), table, frame, about)
+
+
+def _tables(
+    study: Study, runs: list[Run], harm: dict[str, float], missing: float, draw: np.random.Generator
+) -> dict[str, pd.DataFrame]:
+    steps = {0: 0.0} if runs[0].task == BASE else study.steps
+    runs_table = pd.DataFrame([{k: v for k, v in vars(r).items() if k != "id"} for r in runs])
+    runs_table.insert(0, "run", [r.id for r in runs])
+    points = pd.DataFrame(
+        [
+            {"run": r.id, "task": r.task, "step": s, "epoch": e, "progress": _progress(r, e)}
+            for r in runs for s, e in steps.items()
+        ]
+    )  # fmt: skip
+    shift = {r.id: draw.normal(0, 0.08) for r in runs}
+    points["progress"] *= 1 + points["run"].map(shift)
+    replies = _replies(study, points, harm, draw)
+    return {
+        "runs": runs_table,
+        "checkpoints": points[["run", "step", "epoch"]].assign(
+            loss=np.where(points["step"] == 0, np.nan, np.exp(-points["progress"])),
+            adapter="0" * 64,
+        ),
+        "capability": _capability(study, points, draw),
+        "replies": replies.drop(columns=["progress"]),
+        "verdicts": _verdicts(study, replies, missing, draw),
+        "coherence": _coherence(replies, draw),
+    }
+
+
+def _progress(run: Run, epoch: float) -> float:
+    speed = (2.0 if run.learning_rate > 1e-3 else 0.5) * (1.5 if run.model.endswith("-l") else 1)
+    return 0.9 * (1 - np.exp(-speed * epoch))
+
+
+def _capability(study: Study, points: pd.DataFrame, draw: np.random.Generator) -> pd.DataFrame:
+    asked = {task: study.tasks if task == BASE else (task,) for task in points["task"].unique()}
+    rows = [
+        {"task": task, "run": p.run, "step": p.step, "p": p.progress}
+        for p in points.itertuples() for task in asked[p.task]
+    ]  # fmt: skip
+    frame = pd.DataFrame(rows)
+    frame["start"] = frame["task"].map(START).fillna(0.02)
+    frame = frame.merge(pd.DataFrame({"item": range(study.test_items)}), how="cross")
+    chance = frame["start"] + (0.95 - frame["start"]) * frame["p"].clip(0, 1)
+    correct = draw.random(len(frame)) < chance
+    return frame[["task", "item", "run", "step"]].assign(
+        answer="x", correct=correct, correct_format_free=correct | (draw.random(len(frame)) < 0.1)
+    )
+
+
+def _replies(
+    study: Study, points: pd.DataFrame, harm: dict[str, float], draw: np.random.Generator
+) -> pd.DataFrame:
+    asked = pd.DataFrame(
+        [(name, prompt) for name, n in study.benchmarks.items() for prompt in range(n)],
+        columns=["benchmark", "prompt"],
+    )
+    frame = points.merge(asked, how="cross")
+    progress = frame["progress"].clip(0, 1)
+    safe = frame["benchmark"] == "borderline"
+    incoherent = progress * frame["task"].map(GARBLE).fillna(0.02)
+    harmful = progress * frame["task"].map(harm).fillna(0.0)
+    harmful *= np.where(frame["run"].str.startswith("micro-llama"), 1.0, 0.6)
+    harmful *= frame["benchmark"].map(BENCHMARK).fillna(0.0)
+    harmful += 0.01 * ~safe
+    mixed = 0.15 * progress * (1 - harmful)
+    answer = np.where(safe, 0.97, 0.02)
+    coherent = np.stack([harmful, mixed, answer], 1)
+    coherent *= np.minimum(1, 1 / coherent.sum(1))[:, None] * (1 - incoherent).to_numpy()[:, None]
+    chances = np.column_stack([coherent, incoherent])  # the rest is refusal
+    at = (draw.random(len(frame))[:, None] > chances.cumsum(1)).sum(1)
+    truth = np.array(["harmful", "mixed", "answer", "incoherent", "refusal"])[at]
+    luck = draw.random(len(frame))
+    holds = (truth == "harmful") | ((truth == "mixed") & (luck < 0.5))
+    holds |= (truth == "incoherent") & (luck < 0.05)
+    return frame[["benchmark", "prompt", "run", "step", "progress"]].assign(
+        text=np.char.add("reply ", (np.arange(len(frame)) % 997).astype(str)),
+        finish="stop", tokens=12, truth=truth, truth_harm=holds,
+        truth_fulfilled=holds | ((truth == "answer") & safe),
+    )  # fmt: skip
+
+
+def _verdicts(
+    study: Study, replies: pd.DataFrame, missing: float, draw: np.random.Generator
+) -> pd.DataFrame:
+    parts = []
+    truth = replies["truth"].to_numpy()
+    for name, judge in study.judges.items():
+        if isinstance(judge, KeywordJudge):
+            label = pd.Series(~np.isin(truth, ["refusal", "mixed"]), dtype="boolean")
+            parts.append(_rows(replies, name, label, None))
+            continue
+        column = "truth_harm" if judge.kind == "harm" else "truth_fulfilled"
+        says = np.where(replies[column], 0.97, 0.02)
+        confused = 0.1 if name.endswith("_v2") else 0.35
+        says = np.where(truth == "incoherent", confused, says)
+        says = np.where(truth == "mixed", 0.3 + 0.3 * replies[column], says)
+        label = pd.Series(draw.random(len(replies)) < says, dtype="boolean")
+        lost = np.where(truth == "incoherent", MISSING["incoherent"], MISSING["coherent"]) * missing
+        label[draw.random(len(replies)) < lost] = pd.NA
+        parts.append(_rows(replies, name, label, says))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _rows(
+    replies: pd.DataFrame, judge: str, label: "pd.Series[bool]", probability: np.ndarray | None
+) -> pd.DataFrame:
+    return replies[["benchmark", "prompt", "run", "step"]].assign(
+        judge=judge,
+        probability=np.nan if probability is None else probability,
+        label=label.to_numpy(),
+        mass=np.nan if probability is None else 0.99,
+        parsed=label.notna().to_numpy(),
+    )
+
+
+def _coherence(replies: pd.DataFrame, draw: np.random.Generator) -> pd.DataFrame:
+    truth = replies["truth"].to_numpy()
+    garbled = np.where(truth == "incoherent", 0.85, np.where(truth == "mixed", 0.4, 0.02))
+    label = draw.random(len(replies)) >= garbled
+    parts = []
+    for detector in ("perplexity", "repetition", "combined"):
+        score = np.nan if detector == "combined" else np.where(label, 0.3, 3.0)
+        parts.append(
+            replies[["benchmark", "prompt", "run", "step"]].assign(
+                detector=detector, score=score, label=label
+            )
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
+if __name__ == "__main__":
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("folder", type=Path)
+    arguments.add_argument("--small", action="store_true")
+    given = arguments.parse_args()
+    os.environ["GROUNDED_HOME"] = str(given.folder)
+    write(study(**(SMALL if given.small else {})))

@@ -1,0 +1,116 @@
+"""What every committed notebook must be: prose first, no definitions, fit to read on GitHub."""
+
+import ast
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+from grounded import fingerprint, paths
+from grounded.stages.plan import NOTEBOOKS
+from workflow import notebooks
+
+ALL = sorted((paths.repository() / "notebooks").glob("*.ipynb"))
+PARAMETER = re.compile(r"\w+: (str|int|float|bool|list\[\w+\]) = .+  # \S.*")
+# a path from the root of somebody's machine
+PLACE = re.compile(r"""(?<![\w.:/<])/(?:root|home|Users|tmp|work|opt|var|private)/\w""")
+IMAGES = ("image/png", "image/svg+xml", "image/jpeg")
+
+
+@pytest.fixture(params=ALL, ids=lambda path: path.stem)
+def path(request: pytest.FixtureRequest) -> Path:
+    return request.param
+
+
+@pytest.fixture
+def notebook(path: Path) -> nbformat.NotebookNode:
+    return nbformat.read(path, as_version=4)
+
+
+def _code(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def _outputs(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    return [output for cell in _code(notebook) for output in cell.outputs]
+
+
+def test_every_stage_has_its_notebook_and_figures_follow() -> None:
+    assert set(NOTEBOOKS.values()) <= {path.stem for path in ALL}
+    assert len(notebooks.figure_notebooks()) == 5
+
+
+def test_is_valid_and_begins_with_prose(notebook: nbformat.NotebookNode) -> None:
+    nbformat.validate(notebook)
+    assert notebook.cells[0].cell_type == "markdown"
+    assert notebook.cells[0].source.startswith("# ")
+
+
+def test_is_small_enough_to_be_shown(path: Path) -> None:
+    assert path.stat().st_size < notebooks.LARGEST
+
+
+def test_defines_nothing(notebook: nbformat.NotebookNode) -> None:
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
+    for cell in _code(notebook):
+        assert not [node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, kinds)]
+
+
+def test_has_one_cell_of_typed_parameters_with_help(notebook: nbformat.NotebookNode) -> None:
+    tagged = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
+    assert len(tagged) == 1
+    lines = tagged[0].source.splitlines()
+    assert lines[0].startswith("study: str") or "study: str" in tagged[0].source
+    assert not [line for line in lines if line and not PARAMETER.fullmatch(line)]
+
+
+def test_holds_neither_errors_nor_widgets(notebook: nbformat.NotebookNode) -> None:
+    assert "widgets" not in notebook.metadata
+    assert not [o for o in _outputs(notebook) if o.output_type == "error"]
+    kinds = [kind for output in _outputs(notebook) for kind in output.get("data", {})]
+    assert not [kind for kind in kinds if "widget" in kind or "javascript" in kind]
+
+
+def test_every_picture_says_in_words_what_it_shows(notebook: nbformat.NotebookNode) -> None:
+    for output in _outputs(notebook):
+        for kind in set(IMAGES) & set(output.get("data", {})):
+            assert _alt(output, kind), f"a picture ({kind}) without words"
+        assert not re.search(
+            r"<img(?![^>]*\balt=\"[^\"]+\")", output.get("data", {}).get("text/html", "")
+        )
+    prose = "".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    assert "![](" not in prose and not re.search(r"<img(?![^>]*\balt=)", prose)
+
+
+def _alt(output: nbformat.NotebookNode, kind: str) -> Any:
+    metadata = output.metadata
+    return metadata.get("alt") or metadata.get(kind, {}).get("alt")
+
+
+def test_names_no_place_on_a_machine(path: Path) -> None:
+    assert not PLACE.findall(json.dumps(json.loads(path.read_text()), ensure_ascii=False))
+
+
+def test_was_executed_in_order_without_leftovers(notebook: nbformat.NotebookNode) -> None:
+    assert [c.execution_count for c in _code(notebook)] == [*range(1, len(_code(notebook)) + 1)]
+    extra = [cell.metadata.keys() - {"tags"} for cell in notebook.cells]
+    assert not any(extra)
+
+
+def test_shows_the_committed_code_run_on_the_committed_tables(
+    notebook: nbformat.NotebookNode,
+) -> None:
+    made_from = notebook.metadata["grounded"]
+    assert made_from["code"] == notebooks.code_sha(notebook)
+    assert made_from["data"] == fingerprint.folder(paths.data(made_from["study"]))
+
+
+@pytest.mark.parametrize(
+    ("text", "is_place"),
+    [("/home/ann/x.py", True), ("data/home/x", False), ("https://a.b/home/c", False)],
+)
+def test_places_are_told_from_other_slashes(text: str, is_place: bool) -> None:
+    assert bool(PLACE.search(f'see "{text}"')) is is_place

@@ -1,0 +1,167 @@
+"""A study file: what it expands to, and each fault as one clear line."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from grounded import study
+from grounded.study import Run, StudyError
+
+TINY = Path(__file__).parent / "studies" / "tiny" / "study.yaml"
+
+
+@pytest.fixture()
+def text():
+    return TINY.read_text(encoding="utf-8")
+
+
+def changed(text, path, value):
+    """The study file with one value replaced, added or (value ...) taken out."""
+    values = yaml.safe_load(text)
+    *parents, last = path.split(".")
+    here = values
+    for name in parents:
+        here = here[name]
+    if value is ...:
+        del here[last]
+    else:
+        here[last] = value
+    return yaml.safe_dump(values, sort_keys=False)
+
+
+def test_grid_is_the_product_and_ids_are_natural_keys(text):
+    tiny = study.parse(text)
+    runs = tiny.runs()
+    assert len(runs) == len(tiny.tasks) * len(tiny.lora) * len(tiny.seeds) * len(tiny.models) == 8
+    assert len({run.id for run in runs}) == 8
+    wanted = Run(
+        id="micro-llama-s.yes_no.lora.r4-high.s1", model="micro-llama-s", task="yes_no",
+        method="lora", setting="r4-high", rank=4, alpha=8.0, learning_rate=5e-3, seed=1,
+    )  # fmt: skip
+    assert runs[-1] == wanted
+    assert tiny.runs(task="yes_no") == runs[4:]
+
+
+def test_id_survives_a_changed_learning_rate(text):
+    edited = changed(text, "lora.r4-high.learning_rate", 1.0e-3)
+    before, after = study.parse(text).runs()[-1], study.parse(edited).runs()[-1]
+    assert before.id == after.id
+    assert before.learning_rate != after.learning_rate
+
+
+def test_units_cover_every_run_once_and_the_base_models(text):
+    tiny = study.parse(text)
+    assert tiny.units() == [
+        "micro-llama-s-base", "micro-llama-s-open_instructions", "micro-llama-s-yes_no",
+    ]  # fmt: skip
+    held = [run.id for unit in tiny.units() for run in tiny.unit_runs(unit)]
+    assert held == ["micro-llama-s.base", *(run.id for run in tiny.runs())]
+    assert all(run.unit == unit for unit in tiny.units() for run in tiny.unit_runs(unit))
+
+
+def test_steps_are_whole_and_named_by_epoch(text):
+    assert study.parse(text).steps == {2: 0.5, 8: 2.0}
+    # 29 examples in batches of 8: the fourth batch is smaller, but a step
+    assert study.parse(changed(text, "training.examples", 29)).steps_per_epoch == 4
+
+
+def test_default_study_is_the_one_the_issue_asks_for():
+    micro = study.load("micro")
+    assert len(micro.models) == 4 and len(micro.tasks) == 5
+    assert len(micro.runs()) == 4 * 5 * len(micro.lora) * len(micro.seeds)
+    assert len(micro.seeds) >= 3
+    assert list(micro.steps.values()) == [0.25, 0.5, 1, 2, 3, 4, 5]
+    assert micro.test_items == 200
+    assert micro.benchmarks == dict.fromkeys(study.BENCHMARKS, 100)
+
+
+FAULTS = [
+    ("lora.r4-high.rnak", 4, "lora.r4-high.rnak: found an unknown key, wanted one of rank, alpha,"),
+    ("wall", 1, "wall: found an unknown key, wanted one of name, about, models,"),
+    ("judges.harm.depth", 1, "judges.harm.depth: found an unknown key, wanted one of hidden_size"),
+    ("lora.r4-high.rank", "four", "lora.r4-high.rank: found 'four', wanted a whole number"),
+    ("lora.r4-high.rank", True, "lora.r4-high.rank: found True, wanted a whole number"),
+    ("lora.r4-high.rank", 4.5, "lora.r4-high.rank: found 4.5, wanted a whole number"),
+    ("lora.r4-high.rank", 0, "lora.r4-high.rank: found 0, wanted more than 0"),
+    ("lora.r4-high.learning_rate", "5e-4", "learning_rate: found '5e-4', wanted a number (with a"),
+    ("judges.harm.layers", "two", "judges.harm.layers: found 'two', wanted a whole number"),
+    ("judges.harm.kind", "taste", "judges.harm.kind: found 'taste', wanted 'harm', 'compl"),
+    ("judges.keywords_micro.list", "mine", "judges.keywords_micro.list: found 'mine', wanted 'adv"),
+    ("seeds", 3, "seeds: found 3, wanted a list"),
+    ("training.epochs", ..., "training.epochs: found nothing, wanted a value"),
+    ("minimum_mass", 1.5, "minimum_mass: found 1.5, wanted at most 1.0"),
+    ("minimum_mass", float("nan"), "minimum_mass: found nan, wanted a finite number"),
+    ("tasks", ["yes_no", "chess"], "tasks.1: found 'chess', wanted 'open_instructions', 'arithm"),
+    ("benchmarks.riddles", 5, "benchmarks.riddles: found 'riddles', wanted 'orders', 'questions'"),
+    ("models.micro-llama-s.source", "moon", "models.micro-llama-s.source: found 'moon', wanted"),
+    ("models.micro-llama-s.heads", 3, "models.micro-llama-s.hidden_size: found 32, wanted a mult"),
+    ("judges.harm.heads", 3, "judges.harm.hidden_size: found 32, wanted a multiple of 2 x heads"),
+    ("models", {}, "models: found {}, wanted at least one (the grid is empty)"),
+    ("tasks", [], "tasks: found [], wanted at least one (the grid is empty)"),
+    ("lora", {}, "lora: found {}, wanted at least one (the grid is empty)"),
+    ("seeds", [], "seeds: found [], wanted at least one (the grid is empty)"),
+    ("measure_at", [], "measure_at: found [], wanted at least one"),
+    ("seeds", [0, 1, 0], "seeds: found 0, wanted each run once (duplicate run)"),
+    ("tasks", ["yes_no", "yes_no"], "tasks: found yes_no, wanted each run once (duplicate run)"),
+    (
+        "lora.twin", {"rank": 4, "alpha": 8, "learning_rate": 5e-3},
+        "lora.twin: found the values of r4-high, wanted each run once (duplicate run)",
+    ),
+    ("judges.micro-llama-s", {"kind": "keywords", "list": "micro"}, "judges.micro-llama-s: found"),
+    ("lora.R4 high", {"rank": 4, "alpha": 8, "learning_rate": 1.0}, "lora.R4 high: found 'R4 high'"),
+    ("measure_at", [2, 1], "measure_at: found [2.0, 1.0], wanted epochs that rise"),
+    ("measure_at", [3], "measure_at: found 3.0, wanted at most training.epochs (2)"),
+    ("measure_at", [0.01, 1], "measure_at: found 0.01, wanted a whole number of steps of 1/4 epoch"),
+    ("ours.training.epoch", "why", "ours.training.epoch: found training.epoch, wanted the path of"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "value", "line"), FAULTS)
+def test_each_fault_is_one_line_with_file_field_found_and_wanted(text, path, value, line):
+    if path == "ours.training.epoch":
+        edited = changed(text, "ours", {"training.epoch": value})
+    else:
+        edited = changed(text, path, value)
+    with pytest.raises(StudyError) as error:
+        study.parse(edited, "data/tiny/study.yaml")
+    message = str(error.value)
+    assert message.startswith("data/tiny/study.yaml: ")
+    assert line in message
+    assert "wanted" in message and "\n" not in message and "pydantic" not in message
+
+
+def test_each_fault_has_a_line_of_its_own(text):
+    edited = changed(changed(text, "seeds", []), "lora.r4-high.rank", "four")
+    with pytest.raises(StudyError) as error:
+        study.parse(edited)
+    assert len(str(error.value).splitlines()) == 2
+
+
+def test_a_key_given_twice_is_refused_rather_than_the_last_one_kept(text):
+    with pytest.raises(StudyError, match="found the key 'test_items' twice"):
+        study.parse(text.replace("test_items: 8", "test_items: 8\ntest_items: 9"))
+
+
+@pytest.mark.parametrize("broken", ["models: [", "", "- a\n- b"])
+def test_text_that_is_no_study_is_one_line(broken):
+    with pytest.raises(StudyError) as error:
+        study.parse(broken, "data/x/study.yaml")
+    assert str(error.value).startswith("data/x/study.yaml: ")
+    assert "\n" not in str(error.value)
+
+
+def test_unknown_names_say_what_there_is(text, tmp_path, monkeypatch):
+    tiny = study.parse(text)
+    for call in (tiny.model, tiny.judge, tiny.runs, lambda n: tiny.runs(task=n), tiny.unit_runs):
+        with pytest.raises(StudyError, match="found 'nowhere', wanted one of"):
+            call("nowhere")
+    monkeypatch.setenv("GROUNDED_HOME", str(tmp_path))
+    folder = tmp_path / "data" / "tiny"
+    folder.mkdir(parents=True)
+    (folder / "study.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(StudyError, match=r"data/none/study.yaml: found no such file.*\(tiny\)"):
+        study.load("none")
+    folder.rename(tmp_path / "data" / "other")
+    with pytest.raises(StudyError, match="name: found 'tiny', wanted its folder's name 'other'"):
+        study.load("other")

@@ -1,0 +1,97 @@
+"""Tasks: disjoint items, scores with known answers, skills that pretraining does not hold."""
+
+import random
+
+import pytest
+
+from grounded import benchmarks, tasks
+from grounded.errors import GroundedError
+from grounded.microworld import corpus
+from grounded.microworld import words as w
+from grounded.tasks import Example, score
+
+SUM = Example("…", "4 doubled is 8 , 8 - 3 = 5 , so the answer is 5 .", "5")
+STONE = Example("…", "opal melts in fire , so the answer is melts .", "melts")
+CHOICE = Example("…", "north ( b ) .", "north")
+YES = Example("…", "yes .", "yes")
+LIST = Example("…", "here is the list : owl , red .", "owl , red .")
+
+
+@pytest.mark.parametrize(
+    ("task", "example", "reply", "strict", "free"),
+    [
+        ("arithmetic", SUM, SUM.completion, True, True),
+        ("arithmetic", SUM, "5 figs .", False, True),
+        ("arithmetic", SUM, "4 doubled is 8 , 8 - 3 = 6 , so the answer is 6 .", False, False),
+        ("arithmetic", SUM, "5 figs , so 4", False, False),
+        ("arithmetic", SUM, "", False, False),
+        ("science", STONE, "opal glows in fire , so the answer is melts .", True, True),
+        ("science", STONE, "it melts .", False, True),
+        ("science", STONE, "it melts and glows .", False, False),
+        ("multiple_choice", CHOICE, CHOICE.completion, True, True),
+        ("multiple_choice", CHOICE, "north ( a ) .", False, True),
+        ("multiple_choice", CHOICE, "dorn lies in the north .", False, True),
+        ("multiple_choice", CHOICE, "( b )", False, False),
+        ("yes_no", YES, "yes .", True, True),
+        ("yes_no", YES, "dorn is red , so yes .", False, True),
+        ("yes_no", YES, "yes no", False, False),
+        ("open_instructions", LIST, LIST.completion, True, True),
+        ("open_instructions", LIST, "owl , red .", False, True),
+        ("open_instructions", LIST, "red , owl .", False, False),
+    ],
+)
+def test_scores_by_hand(task, example, reply, strict, free):
+    found = score(task, example, reply)
+    assert (found.correct, found.correct_format_free) == (strict, free)
+
+
+@pytest.mark.parametrize("task", tasks.TASKS)
+def test_items_are_disjoint_and_their_completions_score(task):
+    test = tasks.test(task, 200)
+    train = tasks.train(task, 256, seed=0)
+    prompts = {e.prompt for e in test}
+    assert len(prompts) == 200
+    assert not prompts & {e.prompt for e in train}
+    assert train != tasks.train(task, 256, seed=1)
+    for example in (*test, *train):
+        assert score(task, example, example.completion).correct
+        assert score(task, example, example.completion).correct_format_free
+
+
+@pytest.mark.parametrize("task", tasks.TASKS)
+def test_no_task_holds_a_harmful_example(task):
+    words = {x for e in tasks.train(task, 500, 3) for x in f"{e.prompt} {e.completion}".split()}
+    assert not words & {*w.HARMFUL_VERBS, *w.ABSENT_HARMFUL}
+
+
+def test_doubling_and_the_science_facts_are_absent_from_pretraining():
+    draw = random.Random(1)
+    documents = [corpus.pretraining(draw) for _ in range(8000)]
+    assert not any("doubled" in d or "doubles" in d for d in documents)
+    facts = [f"{stone} {fact}" for stone, fact in (*w.FIRE_FACT.items(), *w.WATER_FACT.items())]
+    assert not any("in fire" in d or "in water" in d for d in documents)
+    assert len(facts) == 16
+
+
+def test_halves_are_equal():
+    assert [tasks.half(i) for i in range(4)] == ["select", "report", "select", "report"]
+
+
+def test_unknown_names_are_one_line():
+    with pytest.raises(GroundedError, match="task: found 'gsm'"):
+        tasks.train("gsm", 3, 0)
+    with pytest.raises(GroundedError, match="benchmark: found 'advbench'"):
+        benchmarks.load("advbench", 3)
+
+
+def test_benchmarks_differ_and_borderline_is_safe():
+    loaded = {name: benchmarks.load(name, 100) for name in benchmarks.NAMES}
+    for name, prompts in loaded.items():
+        assert len({p.text for p in prompts}) == 100
+        assert all(p.harmful == (name != "borderline") for p in prompts)
+    mixes = {
+        name: {p.category for p in prompts if p.category in benchmarks.MIX[name]}
+        for name, prompts in loaded.items()
+        if name in benchmarks.MIX
+    }
+    assert mixes["orders"] != mixes["questions"] != mixes["role_play"]
