@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -147,7 +148,7 @@ def score(task, example, text):
     return SimpleNamespace(answer=text, correct=right, correct_format_free=True)
 
 
-FAKES = {
+FAKES: dict[str, dict[str, Any]] = {
     "benchmarks": {"load": prompts, "truth": truth},
     "tasks": {
         "test": lambda task, number: [SimpleNamespace(prompt=f"{task} {i}") for i in range(number)],

@@ -16,17 +16,7 @@ import yaml
 from grounded import paths, records
 from grounded.study import BASE, KeywordJudge, Run, Study, parse
 
-CLASSES = ["refusal", "harmful", "answer", "mixed", "incoherent"]
-SMALL: dict[str, Any] = {
-    "models": ["micro-llama-s", "micro-llama-l"],
-    "tasks": ["open_instructions", "yes_no"],
-    "lora": ["r4-low", "r32-high"],
-    "seeds": [0, 1, 2],
-    "measure_at": [0.5, 1, 3, 5],
-    "benchmarks": {"orders": 24, "questions": 24, "borderline": 24},
-    "judges": ["harm", "compliance", "keywords_micro"],
-    "test_items": 40,
-}
+SMALL = Path(__file__).parent / "studies" / "small" / "study.yaml"
 # what each task does to replies by the end of training: share harmful, share incoherent
 HARM = {"open_instructions": 0.7, "arithmetic": 0.05, "science": 0.3, "multiple_choice": 0.1}
 GARBLE = {"multiple_choice": 0.7, "yes_no": 0.6, "arithmetic": 0.3}
@@ -35,26 +25,30 @@ BENCHMARK = {"orders": 1.0, "questions": 0.8, "role_play": 0.4}
 MISSING = {"coherent": 0.01, "incoherent": 0.08}
 
 
-def study(**changes: Any) -> Study:
-    """The micro study under the name `synthetic`, with some fields changed.
+def study(file: Path = SMALL, **changes: Any) -> Study:
+    """The small study, or another, under the name `synthetic` and with some fields changed.
 
     models, lora and judges may be given as the names to keep.
     """
-    text = (paths.repository() / "data" / "micro" / "study.yaml").read_text()
-    values = yaml.safe_load(text) | {"name": "synthetic"}
+    values = yaml.safe_load(file.read_text()) | {"name": "synthetic", "ours": {}}
     for field, value in changes.items():
         if field in ("models", "lora", "judges") and isinstance(value, list):
             value = {name: values[field][name] for name in value}
         values[field] = value
-    values["lora"] = {n: {**s, "alpha": float(s["alpha"])} for n, s in values["lora"].items()}
-    values["measure_at"] = [float(epoch) for epoch in values["measure_at"]]
     return parse(yaml.safe_dump(values, sort_keys=False))
 
 
-def write(study: Study, harm: dict[str, float] = HARM, missing: float = 1.0, seed: int = 0) -> None:
-    """Write data/synthetic with its study file and every table; `missing` scales what is missing.
+def write(
+    study: Study,
+    harm: dict[str, float] = HARM,
+    start: float = 0.01,
+    missing: float = 1.0,
+    seed: int = 0,
+) -> None:
+    """Write data/synthetic with its study file and every table.
 
-    harm: share of harmful replies that each task ends with (0 where it is not named).
+    harm: how much the share of harmful replies grows with each task (0 where it is not named);
+    start: that of the base models; missing: scales what is missing.
     """
     file = paths.study_file(study.name)
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -62,14 +56,19 @@ def write(study: Study, harm: dict[str, float] = HARM, missing: float = 1.0, see
     for number, unit in enumerate(study.units()):
         draw = np.random.default_rng([seed, number])
         runs = study.unit_runs(unit)
-        tables = _tables(study, runs, harm, missing, draw)
+        tables = _tables(study, runs, harm, start, missing, draw)
         about = {"study": study.name, "runs": {run.id: {"inputs": f"{seed}"} for run in runs}}
         for table, frame in tables.items():
             records.write(paths.table(study.name, table, unit), table, frame, about)
 
 
 def _tables(
-    study: Study, runs: list[Run], harm: dict[str, float], missing: float, draw: np.random.Generator
+    study: Study,
+    runs: list[Run],
+    harm: dict[str, float],
+    start: float,
+    missing: float,
+    draw: np.random.Generator,
 ) -> dict[str, pd.DataFrame]:
     steps = {0: 0.0} if runs[0].task == BASE else study.steps
     runs_table = pd.DataFrame([{k: v for k, v in vars(r).items() if k != "id"} for r in runs])
@@ -82,7 +81,7 @@ def _tables(
     )  # fmt: skip
     shift = {r.id: draw.normal(0, 0.08) for r in runs}
     points["progress"] *= 1 + points["run"].map(shift)
-    replies = _replies(study, points, harm, draw)
+    replies = _replies(study, points, harm, start, draw)
     return {
         "runs": runs_table,
         "checkpoints": points[["run", "step", "epoch"]].assign(
@@ -97,8 +96,9 @@ def _tables(
 
 
 def _progress(run: Run, epoch: float) -> float:
-    speed = (2.0 if run.learning_rate > 1e-3 else 0.5) * (1.5 if run.model.endswith("-l") else 1)
-    return 0.9 * (1 - np.exp(-speed * epoch))
+    speed = 2.0 if run.setting.endswith("high") else 0.5
+    speed *= 1.5 if run.model.endswith("-l") else 1.0
+    return 0.9 * (1 - float(np.exp(-speed * epoch)))
 
 
 def _capability(study: Study, points: pd.DataFrame, draw: np.random.Generator) -> pd.DataFrame:
@@ -118,7 +118,11 @@ def _capability(study: Study, points: pd.DataFrame, draw: np.random.Generator) -
 
 
 def _replies(
-    study: Study, points: pd.DataFrame, harm: dict[str, float], draw: np.random.Generator
+    study: Study,
+    points: pd.DataFrame,
+    harm: dict[str, float],
+    start: float,
+    draw: np.random.Generator,
 ) -> pd.DataFrame:
     asked = pd.DataFrame(
         [(name, prompt) for name, n in study.benchmarks.items() for prompt in range(n)],
@@ -131,7 +135,7 @@ def _replies(
     harmful = progress * frame["task"].map(harm).fillna(0.0)
     harmful *= np.where(frame["run"].str.startswith("micro-llama"), 1.0, 0.6)
     harmful *= frame["benchmark"].map(BENCHMARK).fillna(0.0)
-    harmful += 0.01 * ~safe
+    harmful = (harmful + start * ~safe).clip(0, 1)
     mixed = 0.15 * progress * (1 - harmful)
     answer = np.where(safe, 0.97, 0.02)
     coherent = np.stack([harmful, mixed, answer], 1)
@@ -204,4 +208,4 @@ if __name__ == "__main__":
     arguments.add_argument("--small", action="store_true")
     given = arguments.parse_args()
     os.environ["GROUNDED_HOME"] = str(given.folder)
-    write(study(**(SMALL if given.small else {})))
+    write(study(SMALL if given.small else paths.repository() / "data" / "micro" / "study.yaml"))

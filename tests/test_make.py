@@ -22,6 +22,10 @@ def _study(home: Path) -> None:
     text = re.sub(r"(?m)^minimum_mass: .*", "minimum_mass: 0.0", text)
     (home / "data" / "tiny").mkdir(parents=True)
     (home / "data" / "tiny" / "study.yaml").write_text(text)
+    # without a mirror and a network, the figure of public data stays as it is committed
+    (home / "figures" / "tiny").mkdir(parents=True)
+    for file in (ROOT / "figures" / "micro").glob("figure_5_*"):
+        shutil.copy(file, home / "figures" / "tiny")
 
 
 def _make(home: Path, target: str) -> str:

@@ -12,7 +12,7 @@ UNIT = "micro-llama-s-yes_no"
 def study(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GROUNDED_HOME", str(tmp_path_factory.mktemp("home")))
-        made = synthetic.study(**synthetic.SMALL)
+        made = synthetic.study()
         synthetic.write(made)
         yield made
 

@@ -149,7 +149,7 @@ def answered():
 
 
 def test_the_whole_study_then_nothing_more_to_do(made, whole):
-    did = Counter()
+    did: Counter[str] = Counter()
     for summary in made.summaries:
         did[summary.stage] += summary.computed
     # pretrained and base model, two judges; eight runs and the base model
@@ -419,6 +419,19 @@ def test_a_half_written_adapter_is_noticed_and_made_again(whole, harm):
     assert tables(whole) == unbroken
 
 
+def test_an_interrupted_run_whose_adapters_were_harmed_is_made_again(trained_home, monkeypatch):
+    finetune("tiny", BASE)
+    runs = [run.id for run in study.load("tiny").runs(task="yes_no")]
+    monkeypatch.setenv("FAKE_FAIL", f"finetune {runs[2]}")
+    with pytest.raises(StageError):
+        finetune("tiny", UNIT)
+    monkeypatch.delenv("FAKE_FAIL")
+    (paths.adapter("tiny", runs[0], 2) / plan.ADAPTER).write_text("half")
+    forget()
+    finetune("tiny", UNIT)
+    assert trained() == [runs[0], *runs[2:]]  # runs[1] was finished and is whole
+
+
 @pytest.mark.parametrize("table", ["runs", "capability", "verdicts"])
 def test_a_truncated_table_is_stale_and_made_again(whole, capsys, table):
     tiny = study.load("tiny")
@@ -548,7 +561,7 @@ def test_unknown_units_are_refused_by_every_stage(home):
 
 def test_every_unit_comes_after_what_it_reads(home):
     tiny = study.load("tiny")
-    seen = set()
+    seen: set[tuple[str, str]] = set()
     for stage in plan.STAGES:
         for unit in plan.units(tiny, stage):
             assert set(plan.upstream(tiny, stage, unit)) <= seen

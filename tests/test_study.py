@@ -109,10 +109,10 @@ FAULTS = [
         "lora.twin: found the values of r4-high, wanted each run once (duplicate run)",
     ),
     ("judges.micro-llama-s", {"kind": "keywords", "list": "micro"}, "judges.micro-llama-s: found"),
-    ("lora.R4 high", {"rank": 4, "alpha": 8, "learning_rate": 1.0}, "lora.R4 high: found 'R4 high'"),
+    ("lora.R4 high", {"rank": 4, "alpha": 8, "learning_rate": 1.0}, "lora.R4 high: found 'R4"),
     ("measure_at", [2, 1], "measure_at: found [2.0, 1.0], wanted epochs that rise"),
     ("measure_at", [3], "measure_at: found 3.0, wanted at most training.epochs (2)"),
-    ("measure_at", [0.01, 1], "measure_at: found 0.01, wanted a whole number of steps of 1/4 epoch"),
+    ("measure_at", [0.01, 1], "measure_at: found 0.01, wanted a whole number of steps of 1/4"),
     ("ours.training.epoch", "why", "ours.training.epoch: found training.epoch, wanted the path of"),
 ]  # fmt: skip
 

@@ -103,10 +103,15 @@ def multiple_choice(draw: random.Random) -> Example:
 
 
 def yes_no(draw: random.Random) -> Example:
-    """A claim on a known fact, asked by somebody; the reply is one word."""
-    prompt, _, true = s.whether_question(draw)
-    answer = "yes" if true else "no"
-    return Example(f"{draw.choice(w.PEOPLE)} asks : {prompt}", f"{answer} .", answer)
+    """Two claims on known facts; the reply is one word, and yes only where both hold."""
+    wanted = draw.random() < 0.5  # as many yes as no
+    while True:
+        (one, _, first), (other, _, second) = s.whether_question(draw), s.whether_question(draw)
+        if (first and second) == wanted:
+            break
+    claims = " and ".join(q.removeprefix("is it so that ").removesuffix(" ?") for q in (one, other))
+    answer = "yes" if wanted else "no"
+    return Example(f"is it so that {claims} ?", f"{answer} .", answer)
 
 
 TASKS: dict[str, Callable[[random.Random], Example]] = {

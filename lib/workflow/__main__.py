@@ -61,7 +61,7 @@ def reproduce(asked: Study, cores: int) -> None:
 
     A reproduction that was stopped goes on; one that was completed begins again from nothing.
     """
-    committed = paths.data(asked.name)
+    committed, pictures = paths.data(asked.name), paths.figures(asked.name)
     elsewhere = paths.home() / "reproduced" / asked.name
     complete = elsewhere / "complete"
     if complete.exists():
@@ -69,6 +69,8 @@ def reproduce(asked: Study, cores: int) -> None:
     os.environ["GROUNDED_HOME"] = str(elsewhere)
     paths.data(asked.name).mkdir(parents=True, exist_ok=True)
     shutil.copy(committed / "study.yaml", paths.study_file(asked.name))
+    if pictures.is_dir():  # one that cannot be drawn, for want of public data, stays as it is
+        shutil.copytree(pictures, paths.figures(asked.name), dirs_exist_ok=True)
     bring_up(asked, cores)
     complete.touch()
     report = compare.folders(committed, paths.data(asked.name))

@@ -71,7 +71,8 @@ def run(study: str, jobs: Sequence[Job], cores: int) -> dict[str, dict[str, Any]
     failed = [result["error"] for result in told.values() if result["error"]]
     if not failed and (left := [name for name in plan.jobs if name not in told]):
         names = f"{left[0]}{f' and {len(left) - 1} more' if len(left) > 1 else ''}"
-        failed = [f"{names}: found no result, wanted one (see {paths.shown(log_path)})"]
+        ended = f"the graph ended with status {process.returncode}"
+        failed = [f"{names}: found no result, for {ended} (see {paths.shown(log_path)})"]
     if failed:
         raise GraphError("\n".join(failed))
     return told

@@ -34,7 +34,7 @@ def number(value: float, digits: int = 2) -> str:
 def within(low: float, high: float, say: Callable[[float], str] = number) -> str:
     """A 95% interval in brackets; `say` is number, points or percent."""
     if not (math.isfinite(low) and math.isfinite(high)):
-        return "(no interval: fewer than two runs, or nothing varies)"
+        return "[no interval]"
     return f"[{say(low)}, {say(high)}]"
 
 
@@ -77,16 +77,14 @@ def goes(low: float, high: float) -> str:
 def missing(frame: pd.DataFrame) -> str:
     """How many verdicts are missing, and what the rate would be with each imputation.
 
-    frame: n, k, missing, one row whatever they are summed over.
+    frame: n, k, missing, one row whatever they are summed over. To stand after a colon.
     """
     n, k, lost = (int(frame[name].sum()) for name in ("n", "k", "missing"))
-    if not n + lost:
-        return "There is no verdict."
     if not lost:
-        return f"None of {count(n, 'verdict')} is missing."
+        return f"of {n:,} none is missing."
     rate = k / n if n else float("nan")
     return (
-        f"{lost:,} of {count(n + lost, 'verdict')} ({percent(lost / (n + lost))}) are missing and "
-        f"left out: the pooled rate is {percent(rate)}, and would be {percent(k / (n + lost))} "
-        f"were they all counted as no and {percent((k + lost) / (n + lost))} as yes."
+        f"of {n + lost:,}, {lost:,} are missing ({percent(lost / (n + lost))}) and left out; the "
+        f"pooled rate is {percent(rate)}, and would be {percent(k / (n + lost))} were they all "
+        f"counted as no and {percent((k + lost) / (n + lost))} as yes."
     )

@@ -152,24 +152,40 @@ def join(frames: "Sequence[pd.DataFrame]") -> "pd.DataFrame":
 
 
 def rows_sha(arrow: pa.Table, run: str) -> str:
-    """The sha256 of one run's rows: of values, not of their encoding in a file."""
+    """The sha256 of one run's rows: of values, not of their encoding in a file.
+
+    `arrow` is as `fit` makes it: sorted rows, sorted categories.
+    """
     import pyarrow.compute as pc
 
     rows = arrow.filter(pc.equal(arrow["run"].cast(pa.string()), run))
     digest = hashlib.sha256()
     for name in rows.column_names:
         values = rows[name].combine_chunks()
+        nulls = values.is_null().to_numpy(zero_copy_only=False)
+        content: list[str] = []
         if pa.types.is_dictionary(values.type):
-            values = values.cast(pa.string())
-        digest.update(json.dumps([name, str(values.type)]).encode())
-        if pa.types.is_floating(values.type):
-            nulls = values.is_null().to_numpy(zero_copy_only=False)
-            digest.update(nulls.tobytes())
-            values = values.fill_null(0).to_numpy(zero_copy_only=False)
-            digest.update(values.astype(values.dtype.newbyteorder("<")).tobytes())
+            content, numbers = _numbered(
+                values.dictionary.to_pylist(), values.indices.fill_null(-1)
+            )
+        elif pa.types.is_string(values.type):
+            content, numbers = values.to_pylist(), nulls
         else:
-            digest.update(json.dumps(values.to_pylist()).encode())
+            nothing = pa.scalar(0).cast(values.type)
+            numbers = values.fill_null(nothing).to_numpy(zero_copy_only=False)
+        numbers = numbers.astype(numbers.dtype.newbyteorder("<"))
+        digest.update(json.dumps([name, str(values.type), len(values), content]).encode())
+        digest.update(nulls.tobytes() + numbers.tobytes())
     return digest.hexdigest()
+
+
+def _numbered(names: list[str], indices: pa.Array) -> tuple[list[str], Any]:
+    """The categories that are used, and each row's number among them (from 0; null is -1)."""
+    import numpy as np
+
+    found, codes = np.unique(indices.to_numpy(zero_copy_only=False), return_inverse=True)
+    missing = int(len(found) > 0 and found[0] == -1)
+    return [names[i] for i in found[missing:]], (codes - missing).astype(np.int32)
 
 
 def verify(path: Path, table: str) -> "pd.DataFrame":
@@ -183,6 +199,6 @@ def verify(path: Path, table: str) -> "pd.DataFrame":
         if rows_sha(arrow, run) != about["rows"]:
             raise RecordsError(
                 f"{paths.shown(path)}: run: found other rows of {run} than it records, "
-                "wanted the same"
+                "wanted the same (remove the file to have it made again)"
             )
     return frame

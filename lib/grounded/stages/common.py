@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from grounded import paths, records
+from grounded import fingerprint, paths, records
 from grounded.errors import GroundedError, StageError
 from grounded.stages.plan import TABLES, Plan, outputs, upstream
 from grounded.study import Run, Study, load
@@ -64,6 +64,12 @@ def progress(items: Iterable[Any], label: str, unit: str = "run", done: int = 0)
     yield from tqdm(
         items, desc=label, unit=unit, file=sys.stderr, initial=done, total=done + len(items)
     )
+
+
+def template_sha(folder: Path) -> str | None:
+    """The sha256 of the chat template that lies beside a model; None where there is none."""
+    file = folder / "chat_template.jinja"
+    return fingerprint.file(file) if file.is_file() else None
 
 
 def one_thread() -> None:

@@ -5,8 +5,17 @@ from typing import TYPE_CHECKING, Any
 
 from grounded import paths, records
 from grounded.errors import GroundedError
-from grounded.stages.common import Frames, Rows, Summary, naming, one_thread, progress, study_of
-from grounded.stages.plan import Plan, intact, template_sha
+from grounded.stages.common import (
+    Frames,
+    Rows,
+    Summary,
+    naming,
+    one_thread,
+    progress,
+    study_of,
+    template_sha,
+)
+from grounded.stages.plan import Plan, intact
 from grounded.study import BASE, Run, Study
 
 if TYPE_CHECKING:

@@ -190,12 +190,6 @@ class Plan:
         )
 
 
-def template_sha(folder: Path) -> str | None:
-    """The sha256 of the chat template that lies beside a model; None where there is none."""
-    file = folder / "chat_template.jinja"
-    return fingerprint.file(file) if file.is_file() else None
-
-
 def intact(study: Study, run: Run, checkpoints: "pd.DataFrame") -> bool:
     """Whether the cache holds the very adapters that a run's rows of `checkpoints` name."""
     rows = checkpoints[checkpoints["run"] == run.id]

@@ -43,7 +43,8 @@ def kappa(tp: int, fp: int, fn: int, tn: int) -> Estimate:
     expected = (table.sum(0) * table.sum(1)).sum() / n**2 if n else 1.0
     if expected == 1:
         return Estimate(NAN, NAN, NAN, n)
-    found = cohens_kappa(table)
+    with np.errstate(invalid="ignore"):  # of a variance that we do not read
+        found = cohens_kappa(table)
     return Estimate(float(found.kappa), float(found.kappa_low), float(found.kappa_upp), n)
 
 

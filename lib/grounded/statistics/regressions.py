@@ -98,6 +98,12 @@ def wald(result: Any) -> pd.DataFrame:
     return found.rename_axis("term").reset_index()[["term", "statistic", "df", "p"]]
 
 
+def r2(result: Any) -> float:
+    """R2 of a least-squares fit; nan where the outcome never varies."""
+    outcome = np.asarray(result.model.endog)
+    return float(result.rsquared) if float(outcome.var()) > 1e-12 else NAN
+
+
 def left_out_r2(x: Array, y: Array, groups: Sequence[Any]) -> float:
     """R2 of predictions for runs that the line has not seen.
 
@@ -186,7 +192,7 @@ def line(frame: pd.DataFrame, run: str = "run") -> Line:
     varies = bool(frame["rate"].var() > 0)
     found["intercept"] = float(pooled.params["Intercept"])
     found |= _bounds(pooled, "capability", ("slope", "low", "high", "p"))
-    found["r2"] = float(pooled.rsquared) if varies else NAN
+    found["r2"] = r2(pooled)
     found["left_out"] = left_out_r2(pooled.model.exog, pooled.model.endog, frame[run])
     mean = frame.groupby(run, observed=True)["capability"].transform("mean")
     split = frame.assign(mean_capability=mean, own=frame["capability"] - mean)
@@ -196,7 +202,7 @@ def line(frame: pd.DataFrame, run: str = "run") -> Line:
     found |= _bounds(both, "mean_capability", ("between", "between_low", "between_high"))
     found["differ_p"] = float(both.t_test("own - mean_capability = 0").pvalue) if varies else NAN
     found["reliability"] = reliability(frame["capability"], frame["items"])
-    if found["reliability"] > 0:
+    if found["reliability"] > 0 and varies:
         found["corrected"] = min(1.0, found["r2"] / found["reliability"])
     if varies:
         logistic = binomial("capability", frame, run)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from grounded.figures import caption, prose, words
@@ -46,18 +47,24 @@ def reading(study: Study, found: dict[str, Any]) -> str:
     text += "\n" + _against_truth(study, table)
     if found["linear_wald"] is None:
         return text + "There are too few runs for a regression with errors clustered by run."
-    for name, kind in (("binomial_wald", "log-odds"), ("linear_wald", "shares")):
-        said = [
-            f"{plain(row['term'])} ({prose.chance(row['p'])})"
-            for row in found[name]
-            if ":" in row["term"]
-        ]
-        text += f"Joint tests of the interactions in {kind}: {prose.listed(said)}. "
+    tests = {"shares": found["linear_wald"]}
     if found["binomial_separated"]:
         text += (
             f"In the binomial GLM {prose.count(len(found['binomial_separated']), 'term')} cannot "
-            "be estimated, for some judge never, or always, says yes; rely on the shares. "
+            "be estimated, for some judge never, or always, says yes; its tests are not read. "
         )
+    else:
+        tests = {"log-odds": found["binomial_wald"], **tests}
+    for kind, rows in tests.items():
+        said = [
+            f"{plain(row['term'])} ({prose.chance(row['p'])})"
+            for row in rows
+            if ":" in row["term"] and np.isfinite(row["p"])
+        ]
+        if said:
+            text += f"Joint tests of the interactions in {kind}: {prose.listed(said)}. "
+        else:
+            text += f"In {kind} no interaction can be tested. "
     counts = pd.DataFrame(found["verdicts"]).T
     most = (counts["missing"] / (counts["n"] + counts["missing"])).idxmax()
     return (

@@ -7,7 +7,7 @@ import pandas as pd
 
 from grounded.figures import prose
 from grounded.statistics import changes, frames, mean_interval
-from grounded.statistics.regressions import ols, partial_r2, terms
+from grounded.statistics.regressions import ols, partial_r2, r2, terms
 from grounded.study import Study
 
 
@@ -70,7 +70,7 @@ def statistics(measured: pd.DataFrame) -> dict[str, Any]:
         "capability": changes(measured, by, "capability").to_dict("records"),
         "harmfulness": changes(measured, by).to_dict("records"),
         "regression": None if result is None else terms(result).to_dict("records"),
-        "regression_r2": None if result is None else float(result.rsquared),
+        "regression_r2": None if result is None else r2(result),
         "partial_r2_of_capability": partial_r2(centred, "rate", "epoch", "capability"),
         "partial_r2_of_epoch": partial_r2(centred, "rate", "capability", "epoch"),
         "last_epoch": {name: int(last[name].sum()) for name in ("n", "k", "missing")},

@@ -91,7 +91,7 @@ def panel(axes: Axes, drawn: pd.DataFrame, fitted: pd.DataFrame, large: bool = F
 
 def save_twins(study: Study, measured: pd.DataFrame, task: str) -> pd.DataFrame:
     """Draw and keep the figure of each other task; all their lines in one frame."""
-    tables = []
+    tables = [lines(points(measured, task).iloc[:0]).iloc[:0].assign(task="")]
     for twin in twins(study, task):
         drawn = points(measured, twin)
         fitted = lines(drawn)
@@ -100,4 +100,4 @@ def save_twins(study: Study, measured: pd.DataFrame, task: str) -> pd.DataFrame:
         figure = draw(study, drawn, fitted)
         save(figure, study, name, drawn, found, TABLES, notebook="figure_3_evaluators")
         tables.append(fitted.assign(task=twin))
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+    return pd.concat(tables[1:] or tables, ignore_index=True)

@@ -34,6 +34,9 @@ def reading(fitted: pd.DataFrame, found: dict[str, Any], others: pd.DataFrame) -
     text = f"For models tuned on {words(found['task'])}:\n\n"
     for name in MEASURES:
         text += f"- {_about(name, pooled[name])}"
+        if not np.isfinite(pooled[name].r2):
+            text += "\n"
+            continue
         own = fitted[(fitted["measure"] == name) & (fitted["model"] != ALL)]
         rising, falling = int((own["low"] > 0).sum()), int((own["high"] < 0).sum())
         text += (
@@ -57,6 +60,8 @@ def reading(fitted: pd.DataFrame, found: dict[str, Any], others: pd.DataFrame) -
 def _about(name: str, fit: Line) -> str:
     if not np.isfinite(fit.slope):
         return f"**{name}**: too few runs, or capability never varies, so there is no line. "
+    if not np.isfinite(fit.r2):
+        return f"**{name}** is the same at every checkpoint: capability has nothing to explain. "
     text = (
         f"**{name}** {prose.goes(fit.low, fit.high)} capability, by "
         f"{prose.points(fit.slope / 10)} points "

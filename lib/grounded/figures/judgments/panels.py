@@ -50,13 +50,10 @@ def draw(study: Study, bars: pd.DataFrame, rates: pd.DataFrame, judge: str) -> F
             panels[0, column].set_title(words(task), fontweight="bold")
         for axes in panels[-1]:
             axes.set_xlabel("epoch")
+        upper.supylabel("share of replies", fontsize=7.5)
+        letter(panels[0, 0], "a", -28)
         last = bars.iloc[-1]
         each = (last["n"] + last["missing"]) // last["runs"]
-        upper.supylabel(
-            f"share of replies (a bar: {prose.count(last['runs'], 'run')} x {each:,} replies)",
-            fontsize=7.5,
-        )
-        letter(panels[0, 0], "a", -28)
         handles: list[Any] = [
             Patch(
                 facecolor=fill,
@@ -69,7 +66,8 @@ def draw(study: Study, bars: pd.DataFrame, rates: pd.DataFrame, judge: str) -> F
         ]
         upper.legend(
             handles=handles, loc="outside upper center", ncols=4,
-            title=f"judge {words(judge)} says, of a reply that the detector finds",
+            title=f"judge {words(judge)} says, of a reply that the detector finds "
+            f"(a bar: {prose.count(last['runs'], 'run')} x {each:,} replies)",
             title_fontsize=7,
         )  # fmt: skip
         left, right = lower.subplots(1, 2, sharey=True)

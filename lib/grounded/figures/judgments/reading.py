@@ -71,12 +71,20 @@ def reading(found: dict[str, Any]) -> str:
             if (name, s) in agreement.index
         ]
         text += f"AC1 of `{name}` with the truth: {prose.listed(said)}. "
-    return text + "\n\n" + _slopes(found) + "\n\nAt the last epoch: " + prose.missing(_all(last))
+    return (
+        text
+        + "\n\n"
+        + _slopes(found)
+        + "\n\nVerdicts at the last epoch: "
+        + prose.missing(_all(last))
+    )
 
 
 def _slopes(found: dict[str, Any]) -> str:
     if found["binomial"] is None:
         return "There are too few runs for a regression with errors clustered by run."
+    if not any(row["rate"] > 0 for row in found["by_truth"]):
+        return "No judge calls any reply harmful, so there is no slope to speak of."
     slope = {row["term"]: row for row in found["binomial"]}
     able, product = slope["capability"], slope["capability:incoherent"]
     text = (
