@@ -89,6 +89,7 @@ def test_copies_to_run_are_bare_and_pages_hold_what_is_read(home: Path) -> None:
     page = notebooks.readable(executed, "fake")
     assert [cell.source for cell in page.cells] == ["# Title", "1", "2"]
     assert [output.text for output in page.cells[1].outputs] == ["read me"]
+    assert [cell.get("execution_count") for cell in page.cells] == [None, 1, 2]
     assert str(home) not in nbformat.writes(page) and "duration" not in nbformat.writes(page)
     assert page.metadata["grounded"]["code"] == notebooks.code_sha(executed)
 

@@ -63,9 +63,15 @@ def readable(executed: NotebookNode, study: str) -> NotebookNode:
             "code": code_sha(executed),
         },
     )
+    count = 0
     for cell in page.cells:
         tags = cell.metadata.get("tags", [])
         cell.metadata = NotebookNode(tags=tags) if tags else NotebookNode()
         if cell.cell_type == "code":
+            count += 1  # an injected cell was counted, and is gone
+            cell.execution_count = count
             cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
+            for output in cell.outputs:
+                if output.output_type == "execute_result":
+                    output.execution_count = count
     return page
