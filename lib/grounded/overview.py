@@ -48,7 +48,8 @@ def facts(study: Study, unit: str, table: str) -> pd.DataFrame:
 def judge_facts(study: Study, unit: str) -> pd.DataFrame:
     """The revision and the template of each judge, as the verdicts of the first unit record it."""
     about = records.metadata(paths.table(study.name, "verdicts", units(study, unit)[0]))
-    return pd.DataFrame(about["judges"]).T.map(lambda value: value[:12] if isinstance(value, str) else "–")
+    found = pd.DataFrame(about["judges"]).T
+    return found.map(lambda value: value[:12] if isinstance(value, str) else "–")
 
 
 def first_examples(study: Study) -> pd.DataFrame:
