@@ -55,7 +55,14 @@ def test_every_import_is_a_direct_dependency() -> None:
     known = {IMPORTED.get(name, name.replace("-", "_")) for name in direct}
     known |= {"grounded", "workflow", *sys.stdlib_module_names}
     known |= {file.stem for file in (ROOT / "tests").glob("*.py")}
-    known |= {"IPython", "packaging", "pydantic_core", "requests", "traitlets"}  # come with those
+    known |= {
+        "IPython",
+        "PIL",
+        "packaging",
+        "pydantic_core",
+        "requests",
+        "traitlets",
+    }  # come with those
     found = {
         name.split(".")[0]: file.name
         for folder in ("lib", "tests")

@@ -52,6 +52,7 @@ def _kill_after(home: Path, words: str) -> None:
     assert said, f"never said {words!r}"
 
 
+@pytest.mark.slow
 def test_killed_make_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     _study(whole)
