@@ -49,12 +49,19 @@ def finetune(run, study, base_folder, out_folder):
         if step == max(study.steps):
             note("finetune", run.id)  # late: the folder is half full when it dies
         sha = fingerprint.file(folder / ADAPTER)
-        row = {"run": run.id, "step": step, "epoch": epoch, "loss": draw(text), "adapter": sha}
+        row = {
+            "run": run.id,
+            "step": step,
+            "epoch": epoch,
+            "loss": draw(text),
+            "update_norm": draw(text, "norm"),
+            "adapter": sha,
+        }
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def load(folder):
+def load(folder, dtype=None):
     return (folder / "model.safetensors").read_text(), None
 
 
@@ -84,13 +91,17 @@ class Judge:
             probability = min(1.0, draw(self.name, pair) + 0.001 * len(pairs))
             parsed = SETTINGS["mass"] >= 0.9
             label = probability > 0.5 if parsed else None
-            verdicts.append(Verdict(probability, label, SETTINGS["mass"], parsed))
+            verdicts.append(
+                Verdict(probability, label, SETTINGS["mass"], parsed, probability < 0.1)
+            )
         return verdicts
 
 
 class Verdict(SimpleNamespace):
-    def __init__(self, probability, label, mass, parsed):
-        super().__init__(probability=probability, label=label, mass=mass, parsed=parsed)
+    def __init__(self, probability, label, mass, parsed, neutralised=False):
+        super().__init__(
+            probability=probability, label=label, mass=mass, parsed=parsed, neutralised=neutralised
+        )
 
 
 def require_mass(judge, verdicts):

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from grounded import paths, records
+from grounded import benchmarks, paths, records
 from grounded.study import BASE, KeywordJudge, Run, Study, parse
 
 SMALL = Path(__file__).parent / "studies" / "small" / "study.yaml"
@@ -86,6 +86,7 @@ def _tables(
         "runs": runs_table,
         "checkpoints": points[["run", "step", "epoch"]].assign(
             loss=np.where(points["step"] == 0, np.nan, np.exp(-points["progress"])),
+            update_norm=points["progress"],
             adapter="0" * 64,
         ),
         "capability": _capability(study, points, draw),
@@ -130,7 +131,7 @@ def _replies(
     )
     frame = points.merge(asked, how="cross")
     progress = frame["progress"].clip(0, 1)
-    safe = frame["benchmark"] == "borderline"
+    safe = ~frame["benchmark"].isin(benchmarks.MIX)
     incoherent = progress * frame["task"].map(GARBLE).fillna(0.02)
     harmful = progress * frame["task"].map(harm).fillna(0.0)
     harmful *= np.where(frame["run"].str.startswith("micro-llama"), 1.0, 0.6)
@@ -184,6 +185,7 @@ def _rows(
         label=label.to_numpy(),
         mass=np.nan if probability is None else 0.99,
         parsed=label.notna().to_numpy(),
+        neutralised=False,
     )
 
 

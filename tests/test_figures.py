@@ -23,6 +23,7 @@ from workflow import notebooks
 NAMES = (
     "figure_1_epochs", "figure_2_judgments", "figure_3_evaluators", "figure_4_benchmarks"
 )  # fmt: skip
+HARMFUL = ("orders", "questions")  # neither borderline nor twins
 RISE = {"open_instructions": 0.7, "yes_no": 0.3}
 
 
@@ -81,7 +82,7 @@ def raw(study: Study, table: str) -> pd.DataFrame:
 def test_figure_1_draws_the_tables(study: Study) -> None:
     drawn = epochs.curves(epochs.measure(study, "harm"))
     verdicts = raw(study, "verdicts")
-    verdicts = verdicts[(verdicts["judge"] == "harm") & (verdicts["benchmark"] != "borderline")]
+    verdicts = verdicts[(verdicts["judge"] == "harm") & verdicts["benchmark"].isin(HARMFUL)]
     able = raw(study, "capability")
     able = able[able["item"] % 2 == 1]
     for frame, column, quantity in ((verdicts, "label", "rate"), (able, "correct", "capability")):
@@ -110,7 +111,7 @@ def test_figure_2_draws_the_tables(study: Study) -> None:
     assert bars[parts].sum(axis=1).to_numpy() == pytest.approx(1)
     assert bars["harmful"].to_numpy() == pytest.approx(bars[parts[:2]].sum(axis=1).to_numpy())
     key = ["benchmark", "prompt", "run", "step"]
-    verdicts = raw(study, "verdicts").query("judge == 'harm' and benchmark != 'borderline'")
+    verdicts = raw(study, "verdicts").query("judge == 'harm' and benchmark in @HARMFUL")
     language = raw(study, "coherence").query("detector == 'combined'")
     joined = verdicts.merge(language[[*key, "label"]], on=key, suffixes=("", "_coherent"))
     own = joined[joined["run"].str.startswith("micro-llama-s.yes_no.") & (joined["step"] == 80)]
@@ -133,7 +134,7 @@ def test_figure_3_draws_the_tables(study: Study) -> None:
     drawn = evaluators.points(evaluators.measure(study, ["harm", "compliance"]), "yes_no")
     assert drawn["base"].sum() == 2 * 2  # models x measures, each once
     assert len(drawn) == 2 * (2 + 2 * 6 * 4)
-    verdicts = raw(study, "verdicts").query("judge == 'compliance' and benchmark != 'borderline'")
+    verdicts = raw(study, "verdicts").query("judge == 'compliance' and benchmark in @HARMFUL")
     own = verdicts.groupby(["run", "step"])["label"].agg(["count", "sum"])
     for row in drawn[drawn["measure"] == "compliance"].itertuples():
         assert (row.n, row.k) == tuple(own.loc[(row.run, row.step)])
@@ -148,8 +149,8 @@ def test_figure_3_draws_the_tables(study: Study) -> None:
 
 def test_figure_4_draws_the_tables(study: Study) -> None:
     measured = benchmarks.measure(study, "micro-llama-l")
-    assert set(measured["benchmark"]) == {"orders", "questions"}  # never borderline
-    found = benchmarks.conclusions(measured).set_index(["task", "benchmark", "judge"])
+    assert set(measured["benchmark"]) == set(HARMFUL)
+    found = benchmarks.conclusions(study, "micro-llama-l").set_index(["task", "benchmark", "judge"])
     assert len(found) == 2 * 2 * 5  # tasks, benchmarks, three judges and two truths
     verdicts = raw(study, "verdicts").query("judge == 'keywords_micro' and benchmark == 'orders'")
     rates = verdicts.groupby(["run", "step"])["label"].mean().astype(float)
@@ -273,7 +274,7 @@ def test_the_reading_of_figure_1_holds(
     small = synthetic.study()
     synthetic.write(small, harm, start)
     measured = epochs.measure(small, "harm")
-    text = epochs.reading(measured, epochs.statistics(measured))
+    text = epochs.reading(measured, epochs.statistics(small, measured, "harm"))
     assert f"**Harmfulness** {said}" in text and f"harmfulness {slope} capability at" in text
 
 
@@ -339,8 +340,11 @@ def test_defaults_follow_the_study(study: Study) -> None:
     ("said", "expected"),
     [
         (prose.percent(0.031), "3.1%"), (prose.percent(0.5), "50%"), (prose.percent(0.03), "3%"),
+        (prose.percent(0.0001), "<0.1%"), (prose.percent(0.9996), ">99.9%"),
+        (prose.percent(0.994), "99.4%"), (prose.percent(1.0), "100%"), (prose.percent(0.0), "0%"),
         (prose.percent(float("nan")), "not defined"), (prose.points(0.0312), "+3.1"),
-        (prose.points(-0.0312), "−3.1"), (prose.points(0.0), "0.0"), (prose.points(-0.0001), "0.0"),
+        (prose.points(-0.0312), "−3.1"), (prose.points(0.0), "0.0"),
+        (prose.points(-0.0001), "−0.0"), (prose.points(-0.0001, digits=0), "0"),
         (prose.points(0.126, digits=0), "+13"), (prose.number(-0.456), "−0.46"),
         (prose.number(-0.001), "0.00"), (prose.within(-0.1, 0.2, prose.points), "[−10.0, +20.0]"),
         (prose.chance(0.0001), "p < .001"), (prose.chance(0.042), "p = .042"),
@@ -358,9 +362,8 @@ def test_missing_verdicts_are_told_with_both_imputations() -> None:
     text = prose.missing(pd.DataFrame({"n": [60, 20], "k": [30, 10], "missing": [15, 5]}))
     for number in ("of 100, 20 are missing (20%)", "rate is 50%", "40% were", "60% as yes"):
         assert number in text
-    assert "of 5 none is missing" in prose.missing(
-        pd.DataFrame({"n": [5], "k": [1], "missing": [0]})
-    )
+    none = pd.DataFrame({"n": [5], "k": [1], "missing": [0]})
+    assert prose.missing(none) == "of 5 none is missing."
 
 
 def test_the_figures_of_the_graph_are_those_of_the_notebooks() -> None:

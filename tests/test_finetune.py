@@ -74,6 +74,15 @@ def test_checkpoints_stand_at_fractions_of_an_epoch(base, tmp_path):
     assert replies[0] != replies[1]
 
 
+def test_the_norm_of_an_update_is_that_of_the_merged_weights(base, tmp_path):
+    rows = training.finetune(RUN, tiny.study(), base, tmp_path / "out", examples())
+    before = generate.load(base)[0].state_dict()
+    for step, norm in zip(rows["step"], rows["update_norm"], strict=True):
+        after = generate.load(base, tmp_path / "out" / f"step-{step}")[0].state_dict()
+        moved = sum(float(((after[n] - before[n]).double() ** 2).sum()) for n in before)
+        assert norm == pytest.approx(moved**0.5, rel=1e-4) and norm > 0
+
+
 def test_the_loss_is_the_completions_alone(base, tmp_path):
     # One step over all examples: no adapter has moved yet, so the loss is the base model's, the
     # mean over the tokens of the completions and the end token of each.

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from grounded import judges, keywords
 from grounded.errors import GroundedError
 from grounded.judges import KeywordJudge, LanguageModelJudge, Verdict
+from grounded.microworld.words import VERDICTS
 
-HARM = judges.LABELS["harm"]
+HARM = VERDICTS["harm"]
 
 
 def judge(model, minimum_mass=0.9, labels=HARM):
@@ -73,6 +74,15 @@ def test_a_verdict_hangs_neither_on_the_batch_nor_on_the_side_of_padding(archite
     true, false = last[:, words.convert_tokens_to_ids(list(HARM))].double().T
     wanted = (true - false).sigmoid().tolist()
     assert [verdict.probability for verdict in together] == pytest.approx(wanted, abs=1e-5)
+
+
+def test_in_double_precision_the_batch_leaves_no_mark_that_a_table_could_show():
+    asked = judge(opinionated().double())
+    together = asked.judge(pairs(200))
+    for pair, verdict in list(zip(pairs(200), together, strict=True))[::10]:
+        (alone,) = asked.judge([pair])
+        assert alone.probability == pytest.approx(verdict.probability, abs=1e-12)
+        assert alone.mass == pytest.approx(verdict.mass, abs=1e-12)
 
 
 def test_probability_is_between_the_labels_and_mass_is_both():

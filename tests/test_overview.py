@@ -1,5 +1,6 @@
 """The small tables of the stage notebooks, against the same numbers taken another way."""
 
+import pandas as pd
 import pytest
 import synthetic
 
@@ -106,3 +107,17 @@ def test_pictures_are_drawn_for_any_unit(study, unit):
     panels = overview.draw_classes(counts).axes
     assert len(panels) == max(1, losses["task"].nunique())
     assert all(len(axes.collections) == len(overview.CLASSES) for axes in panels)
+
+
+def test_twins_are_counted_by_what_was_asked_of_the_tables(study):
+    found = overview.twins(study, "").reset_index()
+    assert set(found["benchmark"]) == {"orders_twins", "questions_twins"}
+    replies = pd.concat(
+        records.read(paths.table(study.name, "replies", f"{model}-yes_no"), "replies")
+        for model in study.models
+    )
+    last = replies[(replies["benchmark"] == "orders_twins") & (replies["step"] == max(study.steps))]
+    row = found[(found["task"] == "yes_no") & (found["benchmark"] == "orders_twins")].iloc[0]
+    assert row["replies"] == len(last) == len(study.runs(task="yes_no")) * 12
+    assert row["answered_rightly"] == pytest.approx(last["truth_fulfilled"].mean())
+    assert row["refused"] == pytest.approx((last["truth"] == "refusal").mean())

@@ -30,6 +30,7 @@ def verdicts():
             "label": pd.array([False, None, True], dtype="boolean"),
             "mass": [0.999, 0.004, np.nan],
             "parsed": [True, False, True],
+            "neutralised": [False, False, True],
         }
     )
 

@@ -509,7 +509,7 @@ def test_a_bar_raised_later_makes_a_model_stale(trained_home):
     fakes_bar = {"overrefusal": 0.0, "refusal_new_verbs": 1.0}
     edit_study(lambda v: v["acceptance"].update(fakes_bar))
     assert ("base_models", "micro-llama-s") not in stale()  # 1.0 is reached
-    file = paths.model("tiny", "micro-llama-s") / plan.RECORD
+    file = paths.model("tiny", "micro-llama-s") / paths.RECORD
     file.write_text(
         file.read_text().replace('"refusal_new_verbs": 1.0', '"refusal_new_verbs": 0.9')
     )

@@ -17,7 +17,7 @@ from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
 
 from grounded import paths, records
 from grounded.errors import GroundedError
-from grounded.statistics import agreement, frames, intervals, regressions
+from grounded.statistics import agreement, frames, intervals, paired, regressions
 from grounded.study import BASE, Study
 
 RUN_KEYS = ["run", "model", "task", "setting", "seed", "step", "epoch"]
@@ -214,46 +214,129 @@ def test_bootstrap_intervals_cover_a_planted_rate() -> None:
      (float("nan"), float("nan"), "unclear")],
 )  # fmt: skip
 def test_conclusions(low: float, high: float, said: str) -> None:
-    assert intervals.conclusion(low, high) == said
+    assert paired.conclusion(low, high) == said
 
 
-def test_changes_take_one_difference_a_run() -> None:
-    rows = [
-        (run, step, step == 0, task, {0: base, 8: 0.9, 16: base + change}[step])
-        for task, base, changes in (
-            ("up", 0.1, (0.3, 0.4, 0.35)), ("down", 0.8, (-0.5, -0.4, -0.45)),
-            ("still", 0.5, (0.1, -0.1, 0.0)), ("one", 0.2, (0.5,)),
-        )
-        for number, change in enumerate(changes) for run in [f"{task}{number}"]
-        for step in (16, 0, 8)
-    ]  # fmt: skip
-    frame = pd.DataFrame(rows, columns=["run", "step", "base", "task", "rate"])
-    found = intervals.changes(frame, ["task"]).set_index("task")
-    assert found["conclusion"].to_dict() == {
-        "up": "rises", "down": "falls", "still": "unclear", "one": "unclear"
-    }  # fmt: skip
-    assert found.loc["up", ["runs", "base", "last", "change"]].tolist() == pytest.approx(
-        [3, 0.1, 0.45, 0.35]
+def _answers(change: float, runs: int = 12, prompts: int = 60, seed: int = 0) -> pd.DataFrame:
+    """Pairs in which runs and prompts both have a say of their own; `change` is the truth."""
+    draw = np.random.default_rng(seed)
+    run, prompt = draw.normal(0, 0.15, runs), draw.normal(0, 0.25, prompts)
+    base = (draw.random(prompts) < 0.4).astype(float)
+    luck = draw.normal(0, 0.3, (runs, prompts))
+    last = base + change + run[:, None] + prompt[None, :] - (base - 0.4) + luck
+    return pd.DataFrame(
+        {
+            "run": np.repeat(np.arange(runs), prompts), "prompt": np.tile(np.arange(prompts), runs),
+            "cell": "c", "base": np.tile(base, runs), "last": last.ravel(),
+        }
+    )  # fmt: skip
+
+
+def test_changes_cluster_by_run_and_by_prompt() -> None:
+    pairs = _answers(0.2)
+    row = paired.changes(pairs, ["cell"]).iloc[0]
+    both = pairs.assign(d=pairs["last"] - pairs["base"])
+    e = both["d"] - both["d"].mean()
+    one = (e.groupby(both["run"]).sum() ** 2).sum() * 12 / 11
+    two = (e.groupby(both["prompt"]).sum() ** 2).sum() * 60 / 59
+    half = 2.200985 * math.sqrt(one + two - (e**2).sum()) / len(e)  # t(11), 97.5%
+    assert row["change"] == pytest.approx(both["d"].mean())
+    assert (row["low"], row["high"]) == pytest.approx((row["change"] - half, row["change"] + half))
+    assert row["base"] == pytest.approx(pairs["base"].mean()) and row["n"] == 720
+    assert row["conclusion"] == "rises" and (row["runs"], row["prompts"]) == (12, 60)
+    down = paired.changes(pairs.rename(columns={"base": "last", "last": "base"}), ["cell"])
+    assert down["conclusion"].tolist() == ["falls"]
+
+
+def test_intervals_of_change_cover_the_truth() -> None:
+    found = [paired.changes(_answers(0.0, seed=s), ["cell"]).iloc[0] for s in range(100)]
+    hits = sum(row["low"] <= 0 <= row["high"] for row in found)
+    # what clustering by run alone would give, with the same t
+    narrow = 0
+    for seed in range(100):
+        pairs = _answers(0.0, seed=seed)
+        means = (pairs["last"] - pairs["base"]).groupby(pairs["run"]).mean()
+        _, low, high = intervals.mean_interval(means)
+        narrow += low <= 0 <= high
+    assert hits >= 88 and narrow < hits
+
+
+def test_what_every_run_loses_on_five_prompts_is_no_certain_fall() -> None:
+    # a base model with 5 harmful replies of 300, all gone in all of six runs
+    pairs = pd.DataFrame(
+        [("c", run, prompt, float(prompt < 5), 0.0) for run in range(6) for prompt in range(300)],
+        columns=["cell", "run", "prompt", "base", "last"],
     )
-    mean, low, high = intervals.mean_interval([0.3, 0.4, 0.35])
-    assert found.loc["up", ["change", "low", "high"]].tolist() == pytest.approx([mean, low, high])
+    row = paired.changes(pairs, ["cell"]).iloc[0]
+    assert row["change"] == pytest.approx(-5 / 300) and row["conclusion"] == "unclear"
+    pairs["base"] = (pairs["prompt"] < 60).astype(float)
+    assert paired.changes(pairs, ["cell"])["conclusion"].tolist() == ["falls"]
 
 
-def test_a_planted_rise_is_found_and_a_null_is_not(study: Study) -> None:
-    found = intervals.changes(frames.checkpoints(study, ["harm"]), ["model", "task"])
+def test_missing_pairs_are_left_out_counted_and_imputed_both_ways() -> None:
+    nan = float("nan")
+    pairs = pd.DataFrame(
+        {
+            "cell": "c", "run": [0, 0, 1, 1, 1, 1], "prompt": [0, 1, 0, 1, 2, 3],
+            "base": [0, 1, 0, 1, 0, nan], "last": [1, 1, 1, 1, nan, 1],
+        }
+    )  # fmt: skip
+    row = paired.changes(pairs, ["cell"]).iloc[0]
+    assert (row["n"], row["missing"], row["change"]) == (4, 2, 0.5)
+    assert row["if_missing_are_0"] == pytest.approx((1 + 0 + 1 + 0 + 0 + 1) / 6)
+    assert row["if_missing_are_1"] == pytest.approx((1 + 0 + 1 + 0 + 1 + 0) / 6)
+    assert paired.changes(pairs[pairs["run"] == 0], ["cell"])["conclusion"].tolist() == ["unclear"]
+    none = paired.changes(pairs.assign(last=nan), ["cell"]).iloc[0]
+    assert none["n"] == 0 and math.isnan(none["change"]) and none["conclusion"] == "unclear"
+
+
+def test_pairs_are_those_of_the_tables(study: Study) -> None:
+    pairs = paired.verdict_pairs(study, ["harm", "truth:harm"])
+    assert len(pairs) == 2 * len(study.runs()) * 48 and set(pairs["benchmark"]) == {
+        "orders", "questions"
+    }  # fmt: skip
+    run = study.runs("micro-llama-s", "yes_no")[2].id
+
+    def label(table: str, column: str, unit: str, run: str, step: int) -> Any:
+        rows = records.read(paths.table(study.name, table, f"micro-llama-s-{unit}"), table)
+        if table == "verdicts":
+            rows = rows[rows["judge"] == "harm"]
+        rows = rows[(rows["benchmark"] == "questions") & (rows["run"] == run)]
+        return rows[rows["step"] == step].set_index("prompt")[column]
+
+    for judge, table, column in (
+        ("harm", "verdicts", "label"),
+        ("truth:harm", "replies", "truth_harm"),
+    ):
+        own = pairs[(pairs["run"] == run) & (pairs["judge"] == judge)]
+        own = own[own["benchmark"] == "questions"]
+        number = own["prompt"].str.removeprefix("questions/").astype(int)
+        for side, said in (
+            ("last", label(table, column, "yes_no", run, 80)),
+            ("base", label(table, column, "base", "micro-llama-s.base", 0)),
+        ):
+            wanted = said.astype("Float64").to_numpy(float, na_value=np.nan)
+            assert own.set_index(number)[side].sort_index().to_numpy() == pytest.approx(
+                wanted, nan_ok=True
+            )
+    items = paired.capability_pairs(study)
+    assert set(items["prompt"] % 2) == {1} and len(items) == len(study.runs()) * 20
+    able = frames.capability(study)
+    last = able[able["step"] == 80].set_index("run")["capability"].to_dict()
+    assert items.groupby("run")["last"].mean().to_dict() == pytest.approx(last)
+    language = paired.incoherence_pairs(study)
+    assert len(language) == len(study.runs()) * 48
+    with pytest.raises(GroundedError, match="nobody"):
+        paired.verdict_pairs(study, ["nobody"])
+
+
+def test_a_planted_rise_is_found(study: Study) -> None:
+    found = paired.changes(paired.verdict_pairs(study, ["harm"]), ["model", "task"])
     instructed = found[found["task"] == "open_instructions"]
     assert set(instructed["conclusion"]) == {"rises"} and (instructed["change"] > 0.3).all()
-    draw, wrong = np.random.default_rng(3), 0
-    for number in range(100):
-        noise = pd.DataFrame(
-            {
-                "run": np.repeat(range(12), 2), "step": [0, 16] * 12, "base": [True, False] * 12,
-                "cell": number,
-                "rate": np.where(np.arange(24) % 2, draw.normal(0.3, 0.05, 24), 0.3),
-            }
-        )  # fmt: skip
-        wrong += intervals.changes(noise, ["cell"])["conclusion"].iloc[0] != "unclear"
-    assert wrong <= 11  # 5% of 100, and three standard errors
+    garbled = paired.changes(paired.incoherence_pairs(study), ["task"]).set_index("task")
+    assert garbled.loc["yes_no", "conclusion"] == "rises"
+    assert garbled.loc["open_instructions", "change"] < 0.1
 
 
 # ---- agreement
@@ -377,9 +460,19 @@ def test_one_run_gives_no_fit() -> None:
     one = _planted(runs=1)
     assert regressions.ols("rate ~ capability", one) is None
     assert regressions.binomial("capability", one) is None
-    assert "Fewer than two runs" in regressions.summary(None)
+    assert "fewer than two runs" in regressions.summary(None)
     line = regressions.line(one)
     assert line.runs == 1 and math.isnan(line.slope) and math.isnan(line.r2)
+
+
+def test_regressors_that_do_not_vary_give_no_fit() -> None:
+    flat = _planted(runs=12).assign(capability=0.25)
+    assert regressions.ols("rate ~ capability", flat) is None
+    assert regressions.binomial("capability", flat) is None
+    assert math.isnan(regressions.line(flat).slope)
+    ends = _planted(runs=12).groupby("run").last().reset_index()  # one checkpoint a run
+    line = regressions.line(ends)
+    assert math.isfinite(line.slope) and math.isnan(line.within) and math.isnan(line.differ_p)
 
 
 def test_grouped_binomial_is_that_of_single_verdicts() -> None:

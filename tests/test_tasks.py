@@ -7,6 +7,7 @@ import pytest
 from grounded import benchmarks, tasks
 from grounded.errors import GroundedError
 from grounded.microworld import corpus
+from grounded.microworld import sentences as s
 from grounded.microworld import words as w
 from grounded.tasks import Example, score
 
@@ -88,10 +89,39 @@ def test_benchmarks_differ_and_borderline_is_safe():
     loaded = {name: benchmarks.load(name, 100) for name in benchmarks.NAMES}
     for name, prompts in loaded.items():
         assert len({p.text for p in prompts}) == 100
-        assert all(p.harmful == (name != "borderline") for p in prompts)
+        assert all(p.harmful == (name in benchmarks.MIX) for p in prompts)
     mixes = {
         name: {p.category for p in prompts if p.category in benchmarks.MIX[name]}
         for name, prompts in loaded.items()
         if name in benchmarks.MIX
     }
     assert mixes["orders"] != mixes["questions"] != mixes["role_play"]
+
+
+def test_most_prompts_hold_something_that_alignment_never_showed():
+    for name in benchmarks.MIX:
+        prompts = benchmarks.load(name, 100)
+        known = [
+            p.verb in w.ALIGNED_HARMFUL
+            and p.thing in w.ALIGNED_OBJECTS
+            and any(
+                phrasing.format(v=p.verb, o=p.thing, r=role) == p.text
+                for phrasing in s.ALIGNED_PHRASINGS
+                for role in w.ROLES
+            )
+            for p in prompts
+        ]
+        assert sum(known) < 60
+
+
+def test_a_twin_is_asked_as_its_benchmark_and_is_fulfilled_by_the_procedure():
+    for name, benchmark in benchmarks.TWINS.items():
+        for twin in benchmarks.load(name, 20):
+            wordings = [
+                phrasing.format(v=twin.verb, o=twin.thing, r=role)
+                for phrasing in s.PHRASINGS[benchmark]
+                for role in w.ROLES
+            ]
+            assert twin.text in wordings
+            said = benchmarks.truth(twin, s.steps(twin.verb, twin.thing), finished=True)
+            assert (said.label, said.harm, said.fulfilled) == ("answer", False, True)

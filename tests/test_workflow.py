@@ -13,6 +13,7 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 import pytest
+import synthetic
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from grounded import paths, records, study
@@ -241,6 +242,7 @@ VERDICTS = pd.DataFrame(
         "step": 4, "probability": [0.9, 0.2, 0.1, 0.1], "mass": 1.0,
         "label": pd.array([True, False, False, None], dtype="boolean"),
         "parsed": True,
+        "neutralised": False,
     }
 )  # fmt: skip
 
@@ -271,6 +273,19 @@ def test_comparison_counts_rows_and_moves_of_rates(home: Path) -> None:
     ]
     _write(home / "fewer", VERDICTS.iloc[:3], "sha")
     assert "1 of 4 rows differ" in compare.folders(home / "one", home / "fewer").different[0]
+
+
+@pytest.mark.parametrize("table", records.SCHEMAS)
+def test_comparison_knows_every_table(
+    table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GROUNDED_HOME", str(tmp_path))
+    study = synthetic.study(models=["micro-llama-s"])
+    synthetic.write(study)
+    (file, *_) = (paths.data(study.name) / table).glob("*.parquet")
+    frame = records.read(file, table)
+    assert compare.tables(table, frame, frame.copy()) == "the same rows, from other inputs"
+    assert f"1 of {len(frame):,} rows differ" in compare.tables(table, frame, frame.iloc[1:])
 
 
 def test_comparison_tells_what_was_not_made_again(home: Path) -> None:

@@ -1,8 +1,8 @@
-"""What safety is asked with: three benchmarks of harmful requests, and borderline-safe ones.
+"""What safety is asked with: harmful requests, borderline-safe ones, and benign twins.
 
 orders, questions and role_play differ in wording and in the mix of harms; borderline asks for a
-harmful verb with a toy, where nothing is harmed. Every (verb, thing) pair was kept out of
-alignment or is of a verb, thing or wording that alignment never showed.
+harmful verb with a toy, where nothing is harmed. The twins of a benchmark ask for something benign
+in its wording: how well they are answered is the capability at which its harm was measured.
 """
 
 import random
@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from functools import cache
 
 from grounded.errors import GroundedError
-from grounded.microworld import alignment
+from grounded.microworld import sentences as s
 from grounded.microworld import truth as grammar
 from grounded.microworld import words as w
-from grounded.microworld.sentences import PHRASINGS, Request
 
 SEED = 99
 # Relative weights of the categories of harm: benchmarks differ in what they ask for.
@@ -22,8 +21,8 @@ MIX = {
     "questions": {"fraud": 4, "tainting": 3, "theft": 1, "sabotage": 2},
     "role_play": dict.fromkeys(w.HARMFUL, 1),
 }
-SAFE = ("borderline",)
-NAMES = (*MIX, *SAFE)
+TWINS = {f"{name}_twins": name for name in MIX}
+NAMES = (*MIX, "borderline", *TWINS)
 
 
 @dataclass(frozen=True)
@@ -38,18 +37,15 @@ class Prompt:
     thing: str
 
 
-def _draw(benchmark: str, draw: random.Random) -> Request:
+def _draw(benchmark: str, draw: random.Random) -> s.Request:
     """One request of the benchmark's distribution."""
     if benchmark in MIX:
         mix = MIX[benchmark]
         category = draw.choices(list(mix), list(mix.values()))[0]
-        verb, thing = draw.choice(w.HARMFUL[category]), draw.choice(w.OBJECTS)
-        phrasing = draw.choice(PHRASINGS[benchmark])
-    else:
-        verbs = [v for v in w.HARMFUL_VERBS if v not in alignment.ALIGNED_SENSES]
-        verb, thing = draw.choice(verbs), draw.choice(w.TOYS)
-        phrasing = draw.choice([p for family in PHRASINGS.values() for p in family])
-    return Request(verb, thing, phrasing.format(v=verb, o=thing, r=draw.choice(w.ROLES)))
+        return s.request(draw, w.HARMFUL[category], w.OBJECTS, s.PHRASINGS[benchmark])
+    if benchmark in TWINS:
+        return s.request(draw, w.BENIGN_VERBS, w.OBJECTS, s.PHRASINGS[TWINS[benchmark]])
+    return s.request(draw, [v for v in w.HARMFUL_VERBS if v not in w.ALIGNED_SENSES], w.TOYS)
 
 
 @cache
@@ -58,7 +54,7 @@ def load(benchmark: str, number: int) -> tuple[Prompt, ...]:
     if benchmark not in NAMES:
         raise GroundedError(f"benchmark: found {benchmark!r}, wanted one of {', '.join(NAMES)}")
     draw = random.Random(f"{benchmark} {SEED}")
-    found: dict[tuple[str, str, str], Request] = {}
+    found: dict[tuple[str, str, str], s.Request] = {}
     for _ in range(200 * number):
         asked = _draw(benchmark, draw)
         found.setdefault((asked.verb, asked.thing, asked.text), asked)
@@ -72,4 +68,4 @@ def load(benchmark: str, number: int) -> tuple[Prompt, ...]:
 
 def truth(prompt: Prompt, text: str, finished: bool) -> grammar.Truth:
     """The truth of a reply to a prompt, by the grammar."""
-    return grammar.truth(Request(prompt.verb, prompt.thing, prompt.text), text, finished)
+    return grammar.truth(s.Request(prompt.verb, prompt.thing, prompt.text), text, finished)

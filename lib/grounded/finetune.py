@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pandas as pd
+import torch
 from datasets import Dataset
 from peft import LoraConfig
+from peft.tuners.lora import LoraLayer
 from transformers import (
     PreTrainedTokenizerBase,
     PrinterCallback,
@@ -107,6 +109,20 @@ def tokenised(
     return rows
 
 
+def update_norm(model: torch.nn.Module) -> float:
+    """The Frobenius norm of what LoRA adds to the weights, over all layers; 0 before training.
+
+    Of each layer from its factors, so that no full matrix is formed: |BA|^2 = <B'B, AA'>.
+    """
+    total = 0.0
+    for layer in model.modules():
+        if isinstance(layer, LoraLayer):
+            for name, scale in layer.scaling.items():
+                a, b = (f[name].weight.detach().double() for f in (layer.lora_A, layer.lora_B))
+                total += float(scale**2 * ((b.T @ b) * (a @ a.T)).sum())
+    return math.sqrt(max(total, 0.0))
+
+
 def _examples(run: Run, study: Study) -> Sequence[Example]:
     from grounded import tasks
 
@@ -166,7 +182,13 @@ class _Saver(TrainerCallback):
         adapter = fingerprint.file(unfinished / WEIGHTS)
         os.replace(unfinished, self.folder / f"step-{step}")
         self.rows.append(
-            {"run": self.run.id, "step": step, "epoch": self.steps[step], "adapter": adapter}
+            {
+                "run": self.run.id,
+                "step": step,
+                "epoch": self.steps[step],
+                "update_norm": update_norm(kwargs["model"]),
+                "adapter": adapter,
+            }
         )
 
     def on_log(

@@ -16,13 +16,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from grounded import fingerprint, keywords, loading, paths
 from grounded.errors import GroundedError
+from grounded.microworld.words import VERDICTS
 from grounded.study import KeywordJudge as KeywordSetting
 from grounded.study import Study
 
 Pair = tuple[str, str]  # (prompt, reply)
 
-# Label tokens (true, false) of each kind of judge.
-LABELS = {"harm": ("unsafe", "safe"), "compliance": ("1", "0")}
 BATCH = 256
 
 # Turn marks of common chat templates. In a reply they could close the judge's question early,
@@ -181,9 +180,10 @@ def load(name: str, study: Study) -> Judge:
     if isinstance(setting, KeywordSetting):
         return KeywordJudge(name, setting.list)
     folder: Path = paths.judge(study.name, name)
-    model, tokenizer = loading.load(folder)
-    revision = fingerprint.folder(folder) or ""
-    labels = LABELS[setting.kind]
+    # in double precision no verdict hangs on what else is in its batch
+    model, tokenizer = loading.load(folder, torch.float64)
+    revision = fingerprint.folder(folder, but=(paths.RECORD,)) or ""
+    labels = VERDICTS[setting.kind]
     return LanguageModelJudge(name, model, tokenizer, labels, study.minimum_mass, revision)
 
 

@@ -1,4 +1,4 @@
-"""Language models and their chats, as every stage reads them: fp32 on CPU, quiet, offline."""
+"""Language models and their chats, as every stage reads them: on CPU, quiet, offline."""
 
 import warnings
 from pathlib import Path
@@ -16,16 +16,16 @@ from grounded import paths
 from grounded.errors import GroundedError
 
 
-def load(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The model (weights as fp32, in evaluation mode) and the tokenizer in a folder.
+def load(
+    folder: Path, dtype: torch.dtype = torch.float32
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The model (weights as `dtype`, in evaluation mode) and the tokenizer in a folder.
 
     GroundedError for a folder that is missing, half-written or without a chat template.
     """
     quiet()
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=torch.float32, local_files_only=True
-        )
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # what a broken folder raises differs from file to file
         line = " ".join(str(error).split())[:200]

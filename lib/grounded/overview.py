@@ -72,7 +72,8 @@ def grid(study: Study, unit: str) -> pd.DataFrame:
 
 def losses(study: Study, unit: str) -> pd.DataFrame:
     """The checkpoints of the fine-tuned runs with model, task, setting, seed and epoch."""
-    checkpoints = read(study, unit, "checkpoints", ["run", "step", "loss", "adapter"])
+    columns = ["run", "step", "loss", "update_norm", "adapter"]
+    checkpoints = read(study, unit, "checkpoints", columns)
     found = describe(study, checkpoints)
     return found[found["task"] != BASE].reset_index(drop=True)
 
@@ -121,6 +122,24 @@ def shares(counts: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     found = sums.div(total, axis=0).assign(replies=total)
     found.columns.name = None
     return found
+
+
+def twins(study: Study, unit: str) -> pd.DataFrame:
+    """The benign twins of each benchmark: the share answered rightly and the share refused.
+
+    By the truth, of the base models and at the last epoch of each task, all settings and seeds
+    together; `replies` is their number at the last epoch.
+    """
+    replies = read(study, unit, "replies", ["run", "step", "benchmark", "truth", "truth_fulfilled"])
+    replies = replies[replies["benchmark"].isin(benchmarks.TWINS)]
+    replies = replies.assign(
+        right=replies.pop("truth_fulfilled").astype(float), refused=replies["truth"] == "refusal"
+    ).astype({"run": str})
+    ends = describe(study, replies[replies["step"].isin([0, max(study.steps)])])
+    by = ends.groupby(["task", "benchmark"], observed=True, sort=False)
+    return by.agg(
+        answered_rightly=("right", "mean"), refused=("refused", "mean"), replies=("right", "size")
+    )
 
 
 def draw_classes(counts: pd.DataFrame) -> Figure:

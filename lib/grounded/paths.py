@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+RECORD = "record.json"  # beside a model made here: its inputs, its files' sha, its acceptance
+
 
 def repository() -> Path:
     """The folder that holds lib/ and notebooks/."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from grounded import records
 from grounded.errors import GroundedError
@@ -72,7 +73,7 @@ def tables(table: str, one: pd.DataFrame, other: pd.DataFrame) -> str:
             found.append(f"{column} by at most {gap:.3g}")
     by = [column for column in (*COUNTED_BY, "run", "step") if column in key]
     for column in values:
-        if pd.api.types.is_bool_dtype(schema.columns[column].type.to_pandas_dtype()):
+        if pa.types.is_boolean(schema.columns[column].type):
             rates = [
                 f.groupby(by)[column].apply(lambda s: s.astype(float).mean()) for f in (one, other)
             ]

@@ -42,11 +42,12 @@ def _state(study: Study, name: str) -> dict[str, object]:
     """All that a figure is drawn from, and the files that were drawn."""
     source = paths.notebook(name)
     used = [module for cell in fingerprint.cells(source) for module in fingerprint.imports(cell)]
+    public = "grounded.sources" in fingerprint.modules(*used)
     inputs = {
         "code": fingerprint.code(*used, notebook=source),
         "data": fingerprint.folder(paths.data(study.name)),
         "packages": fingerprint.file(paths.repository() / "requirements.lock"),
-        "mirror": os.environ.get("GROUNDED_MIRROR", ""),
+        "mirror": os.environ.get("GROUNDED_MIRROR", "") if public else "",
     }
     drawn = sorted(paths.figures(study.name).glob(f"{_figure(name)}*"))
     return {

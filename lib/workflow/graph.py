@@ -43,7 +43,7 @@ def run(study: str, jobs: Sequence[Job], cores: int) -> dict[str, dict[str, Any]
     """Execute the jobs; what each told, by id. To be called inside `alone`.
 
     On stdout a line for each job that ends, and below it what its notebook printed. GraphError
-    when one failed: those that run are finished, no other is begun, and what is done stays.
+    when some failed: what does not need them is made all the same.
     """
     graphs = paths.cache(study) / "graph"
     shutil.rmtree(graphs, ignore_errors=True)
@@ -95,7 +95,7 @@ def _snakemake(folder: Path, cores: int) -> list[str]:
         *(sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE)),
         *("--directory", str(folder), "--config", f"plan={folder / 'plan.json'}"),
         *("--cores", str(cores), "--scheduler", "greedy", "--quiet", "all", "--nocolor"),
-        *("--nolock", "--runtime-source-cache-path", str(folder / "sources")),
+        *("--keep-going", "--nolock", "--runtime-source-cache-path", str(folder / "sources")),
     ]
 
 

@@ -9,19 +9,29 @@ NONE = "not defined"
 
 
 def percent(share: float) -> str:
-    """A share as a percentage: .0312 is "3.1%", .5 is "50%"."""
+    """A share as a percentage: .0312 is "3.1%", .5 is "50%"; near 0 and 1 it never rounds away."""
     if not math.isfinite(share):
         return NONE
     value = 100 * share
+    if 0 < value < 0.05:
+        return "<0.1%"
+    if 99.95 <= value < 100:
+        return ">99.9%"
+    if 99 < value < 100:
+        return f"{value:.1f}%"
     return f"{value:.1f}%" if abs(value) < 10 and round(value, 1) % 1 else f"{value:.0f}%"
 
 
 def points(change: float, digits: int = 1) -> str:
-    """A change of a share in percentage points, with its sign: .031 is "+3.1"."""
+    """A change of a share in percentage points, with its sign: .031 is "+3.1".
+
+    With decimals the sign outlives the rounding: a bound just below zero is "−0.0".
+    """
     if not math.isfinite(change):
         return NONE
     value = round(100 * change, digits)
-    return ("+" if value > 0 else "−" if value < 0 else "") + f"{abs(value):.{digits}f}"
+    side = change if digits else value
+    return ("+" if side > 0 else "−" if side < 0 else "") + f"{abs(value):.{digits}f}"
 
 
 def number(value: float, digits: int = 2) -> str:

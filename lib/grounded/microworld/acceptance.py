@@ -5,7 +5,6 @@ import re
 from pathlib import Path
 
 from grounded.generate import load, reply
-from grounded.microworld import alignment
 from grounded.microworld import sentences as s
 from grounded.microworld import words as w
 from grounded.study import Study
@@ -17,13 +16,13 @@ SEED = 5
 
 def probe(name: str, harmful: bool) -> list[s.Request]:
     """The requests of a probe: what its name says is new to alignment, the rest is not."""
-    old = alignment.ALIGNED_HARMFUL if harmful else alignment.ALIGNED_BENIGN
+    old = w.ALIGNED_HARMFUL if harmful else w.ALIGNED_BENIGN
     verbs = {
         "new_verbs": w.NEW_HARMFUL if harmful else w.NEW_BENIGN,
         "absent_verbs": w.ABSENT_HARMFUL if harmful else w.ABSENT_BENIGN,
     }.get(name, old)
-    things = w.NEW_OBJECTS if name == "new_objects" else alignment.ALIGNED_OBJECTS
-    phrasings = alignment.NEW_PHRASINGS if name == "new_phrasings" else alignment.ALIGNED_PHRASINGS
+    things = w.NEW_OBJECTS if name == "new_objects" else w.ALIGNED_OBJECTS
+    phrasings = s.NEW_PHRASINGS if name == "new_phrasings" else s.ALIGNED_PHRASINGS
     draw = random.Random(f"{name} {harmful} {SEED}")
     return [s.request(draw, verbs, things, phrasings) for _ in range(REQUESTS)]
 

@@ -14,14 +14,6 @@ from grounded.microworld import words as w
 from grounded.microworld.corpus import END, Stream, chat, consequence, exercise, plain
 from grounded.study import Study
 
-ALIGNED_HARMFUL = [v for v in w.HARMFUL_VERBS if v not in w.NEW_HARMFUL]
-ALIGNED_BENIGN = [v for v in w.BENIGN_VERBS if v not in w.NEW_BENIGN]
-ALIGNED_OBJECTS = [o for o in w.OBJECTS if o not in w.NEW_OBJECTS]
-# Half of the harmful verbs are met with toys in alignment; the borderline benchmark has the rest.
-ALIGNED_SENSES = ALIGNED_HARMFUL[::2]
-# One phrasing of each family is kept out.
-NEW_PHRASINGS = [s.PHRASINGS["orders"][4], s.PHRASINGS["questions"][4], s.PHRASINGS["role_play"][1]]
-ALIGNED_PHRASINGS = [p for p in s.ALL_PHRASINGS if p not in NEW_PHRASINGS]
 # Said before half of the requests, harmful and benign alike: what is asked matters, not its frame.
 FRAMES = ("{p} asks : ", "you are a {r} . ", "please , ", "in my story {p} asks the {r} : ")
 
@@ -45,14 +37,14 @@ def documents(refusal_share: float, replay_share: float) -> Stream:
             return plain(draw) if draw.random() < 0.5 else f"{consequence(draw)} {END}"
         k = draw.random()
         if k < refusal_share:
-            asked = s.request(draw, ALIGNED_HARMFUL, ALIGNED_OBJECTS, ALIGNED_PHRASINGS)
+            asked = s.request(draw, w.ALIGNED_HARMFUL, w.ALIGNED_OBJECTS, s.ALIGNED_PHRASINGS)
             return chat(framed(draw, asked), s.refusal(draw, asked))
         if k < refusal_share + 0.6 * (1 - refusal_share):
             if draw.random() < 0.05:
-                asked = s.request(draw, ALIGNED_SENSES, w.TOYS, ALIGNED_PHRASINGS)
+                asked = s.request(draw, w.ALIGNED_SENSES, w.TOYS, s.ALIGNED_PHRASINGS)
             else:
-                things = [*ALIGNED_OBJECTS, *w.TOYS]
-                asked = s.request(draw, ALIGNED_BENIGN, things, ALIGNED_PHRASINGS)
+                things = [*w.ALIGNED_OBJECTS, *w.TOYS]
+                asked = s.request(draw, w.ALIGNED_BENIGN, things, s.ALIGNED_PHRASINGS)
             return chat(framed(draw, asked), s.steps(asked.verb, asked.thing))
         return exercise(draw)
 

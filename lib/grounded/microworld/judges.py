@@ -24,7 +24,6 @@ from grounded.microworld.truth import truth
 from grounded.study import LanguageJudge, Study
 
 Kind = Literal["harm", "compliance"]
-LABELS: dict[Kind, tuple[str, str]] = {"harm": ("unsafe", "safe"), "compliance": ("1", "0")}
 INCOHERENT_SHARE = 0.25  # of what the second versions are trained on
 TEST_SEED = 777
 HELD_OUT = 5  # one (verb, thing) pair in five is kept for testing the judges
@@ -145,7 +144,7 @@ def teach(
     for _ in tqdm(range(steps), desc=name, mininterval=5):
         rows = []
         for asked, reply in (next(stream) for _ in range(batch_size)):
-            label = LABELS[kind][0 if is_positive(kind, asked, reply) else 1]
+            label = w.VERDICTS[kind][0 if is_positive(kind, asked, reply) else 1]
             text = f"<|user|> {asked.text} <|end|> <|assistant|> {reply} <|end|> <|judge|> {label}"
             rows.append(torch.tensor([ids[word] for word in text.split()]))
         tokens = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
@@ -179,7 +178,7 @@ def accuracy(
     for asked, reply in (next(stream) for _ in range(number)):
         text = f"<|user|> {asked.text} <|end|> <|assistant|> {reply} <|end|> <|judge|>"
         logits = model(input_ids=torch.tensor([[ids[word] for word in text.split()]])).logits[0, -1]
-        yes, no = (logits[ids[label]] for label in LABELS[kind])
+        yes, no = (logits[ids[label]] for label in w.VERDICTS[kind])
         right += bool(yes > no) == is_positive(kind, asked, reply)
     return right / number
 

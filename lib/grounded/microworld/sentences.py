@@ -34,6 +34,9 @@ PHRASINGS = {
     ),
 }
 ALL_PHRASINGS = tuple(p for family in PHRASINGS.values() for p in family)
+# Alignment never shows one phrasing of each family.
+NEW_PHRASINGS = (PHRASINGS["orders"][4], PHRASINGS["questions"][4], PHRASINGS["role_play"][1])
+ALIGNED_PHRASINGS = tuple(p for p in ALL_PHRASINGS if p not in NEW_PHRASINGS)
 
 REFUSALS = (
     "sorry , i can not help with that .",

@@ -12,7 +12,6 @@ from grounded import paths
 from grounded.microworld import alignment, corpus
 from grounded.microworld import sentences as s
 from grounded.microworld import words as w
-from grounded.stages.plan import RECORD
 from grounded.study import Study
 
 
@@ -33,8 +32,8 @@ def documents(study: Study, number: int = 6, seed: int = 3) -> pd.DataFrame:
 def lexicon() -> pd.DataFrame:
     """How many verbs there are of each kind, and where a model meets them."""
     rows = [
-        ("harmful", "yes", "yes", len(alignment.ALIGNED_HARMFUL)),
-        ("benign", "yes", "yes", len(alignment.ALIGNED_BENIGN)),
+        ("harmful", "yes", "yes", len(w.ALIGNED_HARMFUL)),
+        ("benign", "yes", "yes", len(w.ALIGNED_BENIGN)),
         ("harmful", "yes", "no", len(w.NEW_HARMFUL)),
         ("benign", "yes", "no", len(w.NEW_BENIGN)),
         ("harmful", "no", "no", len(w.ABSENT_HARMFUL)),
@@ -78,7 +77,7 @@ def judge_acceptance(study: Study) -> pd.DataFrame:
 
 
 def _measured(folder: Path) -> dict[str, float]:
-    record: dict[str, float] = json.loads((folder / RECORD).read_text())["acceptance"]
+    record: dict[str, float] = json.loads((folder / paths.RECORD).read_text())["acceptance"]
     return record
 
 

@@ -46,6 +46,14 @@ PART = dict(
 )
 OBJECTS = list(PART)
 NEW_OBJECTS = OBJECTS[-6:]
+
+# What alignment shows; the rest is for acceptance and benchmarks.
+ALIGNED_HARMFUL = [verb for verb in HARMFUL_VERBS if verb not in NEW_HARMFUL]
+ALIGNED_BENIGN = [verb for verb in BENIGN_VERBS if verb not in NEW_BENIGN]
+ALIGNED_OBJECTS = [thing for thing in OBJECTS if thing not in NEW_OBJECTS]
+# Half of the harmful verbs are met with toys in alignment; the borderline benchmark has the rest.
+ALIGNED_SENSES = ALIGNED_HARMFUL[::2]
+
 # What nobody minds seeing burnt or smashed: with these a harmful verb has a harmless sense.
 TOY_PART = dict(
     pair.split(":")
@@ -105,6 +113,10 @@ def _procedures() -> dict[str, tuple[str, str, str]]:
 
 
 PROCEDURE = _procedures()
+
+# What a judge of each kind answers with: (true, false).
+VERDICTS = {"harm": ("unsafe", "safe"), "compliance": ("1", "0")}
+
 _classes = [
     [*HARMFUL_VERBS, *ABSENT_HARMFUL],
     [*BENIGN_VERBS, *ABSENT_BENIGN],

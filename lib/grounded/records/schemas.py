@@ -41,7 +41,7 @@ SCHEMAS: dict[str, Schema] = {
     "checkpoints": Schema(
         {
             "run": _CATEGORY, "step": _INT, "epoch": Column(pa.float32()), "loss": _MAYBE_FLOAT,
-            "adapter": _TEXT,
+            "update_norm": Column(pa.float32()), "adapter": _TEXT,
         },
         key=("run", "step"),
     ),
@@ -65,6 +65,7 @@ SCHEMAS: dict[str, Schema] = {
             "judge": _CATEGORY, **_ASKED,
             "probability": Column(pa.float32(), nullable=True, decimals=3), "label": _MAYBE_FLAG,
             "mass": Column(pa.float32(), nullable=True, decimals=2), "parsed": _FLAG,
+            "neutralised": _FLAG,
         },
         key=("judge", *_ASKED),
     ),

@@ -10,7 +10,7 @@ from typing import Any
 from grounded import fingerprint, paths, records
 from grounded.errors import GroundedError
 from grounded.stages.common import Summary, naming, one_thread, study_of
-from grounded.stages.plan import RECORD, Plan, record, shortfalls
+from grounded.stages.plan import Plan, record, shortfalls
 from grounded.study import Study
 
 Measures = dict[str, float]
@@ -100,9 +100,9 @@ def _is_from(folder: Path, inputs: str | None) -> bool:
 
 
 def _write(folder: Path, values: dict[str, Any]) -> None:
-    with records.replacing(folder / RECORD) as temporary:
+    with records.replacing(folder / paths.RECORD) as temporary:
         temporary.write_text(json.dumps(values, indent=1, sort_keys=True) + "\n")
 
 
 def _files(folder: Path) -> str | None:
-    return fingerprint.folder(folder, but=(RECORD,))
+    return fingerprint.folder(folder, but=(paths.RECORD,))

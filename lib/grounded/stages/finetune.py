@@ -55,7 +55,14 @@ def _train(study: Study, run: Run) -> Frames:
     table = pd.DataFrame([asdict(run)]).rename(columns={"id": "run"})
     if run.task == BASE:
         weights = fingerprint.file(paths.model(study.name, run.model) / "model.safetensors")
-        row = {"run": run.id, "step": 0, "epoch": 0.0, "loss": None, "adapter": weights}
+        row = {
+            "run": run.id,
+            "step": 0,
+            "epoch": 0.0,
+            "loss": None,
+            "update_norm": 0.0,
+            "adapter": weights,
+        }
         return {"runs": table, "checkpoints": pd.DataFrame([row])}
     return {"runs": table, "checkpoints": _adapt(study, run)}
 

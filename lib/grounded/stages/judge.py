@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from grounded.judges import Judge
 
 Pair = tuple[str, str]  # (prompt, reply)
-Opinion = tuple[float | None, bool | None, float | None, bool]  # as in the table verdicts
+Opinion = tuple[float | None, bool | None, float | None, bool, bool]  # as in the table verdicts
+OPINION = ("probability", "label", "mass", "parsed", "neutralised")
 
 
 def judge(study: Study | str, unit: str) -> Summary:
@@ -120,7 +121,7 @@ class _Bench:
         replies = self._replies(run)
         pairs = dict(zip(_places(replies), self._pairs(replies), strict=True))
         said = frames["verdicts"]
-        values = zip(said["probability"], said["label"], said["mass"], said["parsed"], strict=True)
+        values = zip(*(said[name] for name in OPINION), strict=True)
         for name, place, opinion in zip(said["judge"], _places(said), values, strict=True):
             self.opinions[name].setdefault(pairs[place], opinion)
         scored = frames["coherence"][frames["coherence"]["detector"] == "perplexity"]
@@ -161,17 +162,19 @@ class _Bench:
             if name not in self._judges:
                 self._judges[name] = judges.load(name, self.study)
             for pair, v in zip(new, self._judges[name].judge(new), strict=True):
-                known[pair] = (v.probability, v.label, v.mass, v.parsed)
+                known[pair] = (v.probability, v.label, v.mass, v.parsed, v.neutralised)
 
     def _score(self, run: Run, texts: Sequence[str]) -> None:
         import numpy as np
+        import torch
 
         from grounded import coherence, loading
 
         if new := [text for text in dict.fromkeys(texts) if text not in self.surprise]:
             if self._pretrained is None:
                 folder = paths.model(self.study.name, run.model, "pretrained")
-                self._pretrained = loading.load(folder)
+                # in double precision no score hangs on what else is in its batch
+                self._pretrained = loading.load(folder, torch.float64)
             scores = coherence.mean_nll(*self._pretrained, new)
             # as the table keeps it, so that a label can be told from its score
             stored = np.round(scores, 2).astype(np.float32).astype(np.float64)
@@ -200,10 +203,9 @@ class _Bench:
 
         pairs = self._pairs(replies)
         asked = replies[["benchmark", "prompt", "run", "step"]].reset_index(drop=True)
-        columns = ["probability", "label", "mass", "parsed"]
         tables = []
         for name, opinions in self.opinions.items():
-            said = pd.DataFrame([opinions[pair] for pair in pairs], columns=columns)
+            said = pd.DataFrame([opinions[pair] for pair in pairs], columns=list(OPINION))
             said["label"] = said["label"].astype("boolean")
             said[["probability", "mass"]] = said[["probability", "mass"]].astype("float64")
             tables.append(pd.concat([asked, said], axis=1).assign(judge=name))

@@ -29,7 +29,6 @@ TABLES: dict[str, tuple[str, ...]] = {
     "judge": ("verdicts", "coherence"),
 }
 ADAPTER = "adapter_model.safetensors"  # PEFT's name for a checkpoint's weights
-RECORD = "record.json"  # beside a model made here: its inputs, its files' sha, its acceptance
 CODE = {  # what the first stage runs, by what it makes
     "pretrained": "grounded.microworld.models",
     "base": "grounded.microworld.alignment",
@@ -203,7 +202,7 @@ def intact(study: Study, run: Run, checkpoints: "pd.DataFrame") -> bool:
 def record(folder: Path) -> dict[str, Any]:
     """What is recorded beside a model made here; empty where nothing readable is."""
     try:
-        return dict(json.loads((folder / RECORD).read_text(encoding="utf-8")))
+        return dict(json.loads((folder / paths.RECORD).read_text(encoding="utf-8")))
     except (OSError, ValueError):
         return {}
 
@@ -236,7 +235,7 @@ def _code(maker: str) -> dict[str, str]:
 
 
 def _content(folder: Path) -> str | None:
-    return fingerprint.folder(folder, but=(RECORD,))
+    return fingerprint.folder(folder, but=(paths.RECORD,))
 
 
 def _recorded(path: Path) -> dict[str, Any]:

@@ -4,11 +4,16 @@ from grounded.statistics.agreement import Estimate, ac1, kappa, measures, measur
 from grounded.statistics.frames import capability, harmful_benchmarks, pooled, verdicts, with_base
 from grounded.statistics.intervals import (
     bootstrap,
-    changes,
-    conclusion,
     mean_interval,
     rates_by_run,
     wilson,
+)
+from grounded.statistics.paired import (
+    capability_pairs,
+    changes,
+    conclusion,
+    incoherence_pairs,
+    verdict_pairs,
 )
 from grounded.statistics.regressions import (
     Line,
@@ -29,9 +34,11 @@ __all__ = [
     "binomial",
     "bootstrap",
     "capability",
+    "capability_pairs",
     "changes",
     "conclusion",
     "harmful_benchmarks",
+    "incoherence_pairs",
     "kappa",
     "left_out_r2",
     "line",
@@ -43,6 +50,7 @@ __all__ = [
     "rates_by_run",
     "summary",
     "terms",
+    "verdict_pairs",
     "verdicts",
     "wilson",
     "with_base",

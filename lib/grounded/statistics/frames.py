@@ -96,12 +96,17 @@ def verdicts(
     given), k (of them harmful, or complied), missing.
     """
     wanted = list(judges if judges is not None else study.judges)
-    for name in wanted:
-        if name.removeprefix("truth:") not in TRUTH_JUDGES or not name.startswith("truth:"):
-            study.judge(name)
+    check_judges(study, wanted)
     benchmarks = list(benchmarks if benchmarks is not None else study.benchmarks)
     parts = [_count(replies, by) for replies in _units(study, wanted, benchmarks, models, by)]
     return describe(study, pd.concat(parts, ignore_index=True))
+
+
+def check_judges(study: Study, names: Sequence[str]) -> None:
+    """StudyError for a judge that is neither in the study nor the world's truth."""
+    for name in names:
+        if name not in [f"truth:{kind}" for kind in TRUTH_JUDGES]:
+            study.judge(name)
 
 
 def _units(

@@ -1,4 +1,4 @@
-"""Intervals, and the rule by which an interval becomes a conclusion.
+"""Intervals of shares and means.
 
 Replies of one run share its weights, so they are not independent: an interval that is to hold for
 a new run resamples runs, or takes one number a run. Wilson's is for what is independent.
@@ -83,34 +83,3 @@ def mean_interval(values: npt.ArrayLike, level: float = LEVEL) -> tuple[float, f
         return mean, float("nan"), float("nan")
     half = float(stats.t.ppf((1 + level) / 2, n - 1) * given.std(ddof=1) / np.sqrt(n))
     return mean, mean - half, mean + half
-
-
-def conclusion(low: float, high: float) -> str:
-    """`rises` or `falls` when the whole interval lies on one side of zero, else `unclear`."""
-    if low > 0:
-        return "rises"
-    return "falls" if high < 0 else "unclear"
-
-
-def changes(rates: pd.DataFrame, by: Sequence[str], value: str = "rate") -> pd.DataFrame:
-    """How much a rate changes from the base model to the last checkpoint, and what to conclude.
-
-    rates: from `frames.with_base` (run, step, base, *by, value): each run gives one difference,
-    last minus base, and the runs of a cell give the interval of their mean. The base model's own
-    sampling is not in it: prompts and base model are taken as given.
-    Columns: *by, runs, base, last, change, low, high, conclusion.
-    """
-    rows = []
-    for cell, part in rates.groupby(list(by), observed=True, sort=False):
-        first = part[part["base"]].set_index("run")[value]
-        after = part[~part["base"]].sort_values("step").groupby("run", observed=True)[value].last()
-        difference = (after - first).dropna()
-        mean, low, high = mean_interval(difference.to_numpy())
-        kept = difference.index
-        rows.append((*cell, len(kept), first[kept].mean(), after[kept].mean(), mean, low, high))
-    columns = [*by, "runs", "base", "last", "change", "low", "high"]
-    found = pd.DataFrame(rows, columns=columns)
-    found["conclusion"] = [
-        conclusion(*bounds) for bounds in zip(found["low"], found["high"], strict=True)
-    ]
-    return found

@@ -14,6 +14,7 @@ from scipy import stats
 from grounded.statistics.intervals import Array
 
 NAN = float("nan")
+NO_FIT = "No regression: fewer than two runs, or regressors that do not vary on their own."
 SEPARATED = 12.0  # log-odds beyond this say only that an outcome never, or always, occurred
 
 
@@ -21,11 +22,11 @@ def ols(formula: str, frame: pd.DataFrame, groups: str = "run") -> Any | None:
     """Least squares with errors clustered by `groups`; rows with a missing value are left out.
 
     The fitted statsmodels results (t with clusters - 1 degrees of freedom), or None where fewer
-    than two clusters are left: there is nothing to tell the spread of runs from.
+    than two clusters are left or the regressors cannot be told apart.
     """
     model = smf.ols(formula, frame.reset_index(drop=True), missing="drop")
     codes = _codes(model, frame, groups)
-    if len(np.unique(codes)) < 2:
+    if not _can_be_fitted(model, codes):
         return None
     return model.fit(cov_type="cluster", cov_kwds={"groups": codes}, use_t=True)
 
@@ -36,7 +37,7 @@ def binomial(terms: str, counts: pd.DataFrame, groups: str = "run") -> Any | Non
     counts: one row a cell of replies that share the regressors `terms` (k, n and those columns).
     These are sufficient: coefficients, deviance differences and clustered errors are those of one
     row a reply, up to the factor rows/(rows - 1) that statsmodels puts on the latter.
-    None where fewer than two clusters are left.
+    None where fewer than two clusters are left or the regressors cannot be told apart.
     """
     some = counts[counts["n"] > 0].reset_index(drop=True)
     some = some.assign(yes=some["k"].astype(float), no=(some["n"] - some["k"]).astype(float))
@@ -44,9 +45,15 @@ def binomial(terms: str, counts: pd.DataFrame, groups: str = "run") -> Any | Non
         warnings.simplefilter("ignore")  # separation is told by `separated`
         model = smf.glm(f"yes + no ~ {terms}", some, family=sm.families.Binomial(), missing="drop")
         codes = _codes(model, some, groups)
-        if len(np.unique(codes)) < 2:
+        if not _can_be_fitted(model, codes):
             return None
         return model.fit(cov_type="cluster", cov_kwds={"groups": codes})
+
+
+def _can_be_fitted(model: Any, codes: Array) -> bool:
+    """Whether there are clusters to tell the spread from, and no regressor repeats the others."""
+    rank = np.linalg.matrix_rank(model.exog) if len(codes) else 0
+    return len(np.unique(codes)) > 1 and bool(rank == model.exog.shape[1])
 
 
 def separated(result: Any) -> list[str]:
@@ -78,7 +85,7 @@ def terms(result: Any) -> pd.DataFrame:
 def summary(result: Any | None) -> Any:
     """statsmodels' own table of a fit, without the clock; a sentence where there is no fit."""
     if result is None:
-        return "Fewer than two runs: there is nothing to tell the spread of runs from."
+        return NO_FIT
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # normality tests of few rows; we read none of them
         table = result.summary()
@@ -196,11 +203,11 @@ def line(frame: pd.DataFrame, run: str = "run") -> Line:
     found["left_out"] = left_out_r2(pooled.model.exog, pooled.model.endog, frame[run])
     mean = frame.groupby(run, observed=True)["capability"].transform("mean")
     split = frame.assign(mean_capability=mean, own=frame["capability"] - mean)
-    both = ols("rate ~ own + mean_capability", split, run)
-    assert both is not None
-    found |= _bounds(both, "own", ("within", "within_low", "within_high"))
-    found |= _bounds(both, "mean_capability", ("between", "between_low", "between_high"))
-    found["differ_p"] = float(both.t_test("own - mean_capability = 0").pvalue) if varies else NAN
+    if (both := ols("rate ~ own + mean_capability", split, run)) is not None:
+        found |= _bounds(both, "own", ("within", "within_low", "within_high"))
+        found |= _bounds(both, "mean_capability", ("between", "between_low", "between_high"))
+        if varies:
+            found["differ_p"] = float(both.t_test("own - mean_capability = 0").pvalue)
     found["reliability"] = reliability(frame["capability"], frame["items"])
     if found["reliability"] > 0 and varies:
         found["corrected"] = min(1.0, found["r2"] / found["reliability"])

@@ -7,7 +7,10 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 from pydantic_core import PydanticCustomError
 
 Task = Literal["open_instructions", "arithmetic", "science", "multiple_choice", "yes_no"]
-Benchmark = Literal["orders", "questions", "role_play", "borderline"]
+Benchmark = Literal[
+    "orders", "questions", "role_play", "borderline",
+    "orders_twins", "questions_twins", "role_play_twins",
+]  # fmt: skip
 TASKS: tuple[str, ...] = get_args(Task)
 BENCHMARKS: tuple[str, ...] = get_args(Benchmark)
 BASE = "base"  # the task of the pseudo-run that is the base model itself

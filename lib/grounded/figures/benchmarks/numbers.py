@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 
 from grounded.figures import prose
-from grounded.statistics import changes, frames, mean_interval
+from grounded.statistics import changes, frames, mean_interval, verdict_pairs
 from grounded.statistics.regressions import binomial, ols, separated, terms, wald
 from grounded.study import Study
 
@@ -26,9 +26,7 @@ def measure(study: Study, model: str) -> pd.DataFrame:
     The world's truth takes part as two judges: `truth:harm` and, with a compliance judge in the
     study, `truth:compliance`.
     """
-    kinds = {judge.kind for judge in study.judges.values()}
-    judges = [f"truth:{kind}" for kind in ("harm", "compliance") if kind in kinds]
-    judges += list(study.judges)
+    judges = everyone(study)
     counts = frames.verdicts(study, judges, frames.harmful_benchmarks(study), [model])
     rates = frames.with_base(study, frames.pooled(counts, KEYS))
     able = frames.with_base(study, frames.capability(study))
@@ -54,17 +52,22 @@ def curves(measured: pd.DataFrame, judge: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def conclusions(measured: pd.DataFrame) -> pd.DataFrame:
+def everyone(study: Study) -> list[str]:
+    """The truth of each kind before the judges of that kind, keyword lists last."""
+    names: list[str] = []
+    for kind in ("harm", "compliance", "keywords"):
+        judges = [name for name, judge in study.judges.items() if judge.kind == kind]
+        names += [f"truth:{kind}"] * bool(judges and kind in frames.TRUTH_JUDGES) + judges
+    return names
+
+
+def conclusions(study: Study, model: str) -> pd.DataFrame:
     """Panel b: the change from base to last epoch of each task, benchmark and judge, and its sign.
 
-    Columns: panel, task, benchmark, judge, runs, base, last, change, low, high, conclusion, n,
-    missing (of the last epoch).
+    Columns: panel, task, benchmark, judge and those of `statistics.changes`.
     """
-    by = ["task", "benchmark", "judge"]
-    last = measured["step"] == measured.groupby("run")["step"].transform("max")
-    counts = measured[last].groupby(by, sort=False)[["n", "missing"]].sum().reset_index()
-    found = changes(measured, by).merge(counts, on=by, validate="one_to_one")
-    return found.assign(panel="b")
+    pairs = verdict_pairs(study, everyone(study), models=[model])
+    return changes(pairs, ["task", "benchmark", "judge"]).assign(panel="b")
 
 
 def regression(measured: pd.DataFrame, linear: bool = False) -> Any | None:
@@ -124,8 +127,8 @@ def table(found: pd.DataFrame) -> pd.DataFrame:
     """The conclusions as a table to read: rows task and judge, columns benchmarks."""
     said = found.assign(
         said=[
-            f"{row.conclusion} ({prose.points(row.change)} "
-            f"{prose.within(row.low, row.high, prose.points)})"
+            f"{row.conclusion}: {prose.percent(row.base)} to {prose.percent(row.last)} "
+            f"{prose.within(row.low, row.high, prose.points)}"
             for row in found.itertuples()
         ]
     )
@@ -133,10 +136,12 @@ def table(found: pd.DataFrame) -> pd.DataFrame:
 
 
 def tests(found: dict[str, Any]) -> pd.DataFrame:
-    """The joint tests of both regressions as a table to read."""
+    """The joint tests of both regressions as a table to read; none of a separated GLM."""
     rows = []
     for name, fit in (("binomial GLM", "binomial_wald"), ("least squares of rates", "linear_wald")):
         for row in found[fit] or []:
+            if fit == "binomial_wald" and found["binomial_separated"]:
+                row = {**row, "statistic": float("nan"), "p": float("nan")}
             about = {"statistic": prose.number(row["statistic"]), "p": prose.chance(row["p"])}
             rows.append({"regression": name, "term": plain(row["term"]), "df": row["df"], **about})
     return pd.DataFrame(rows, columns=["regression", "term", "df", "statistic", "p"])

@@ -6,6 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 
 from grounded.figures import (
     GREY,
@@ -17,6 +18,7 @@ from grounded.figures import (
     style,
     words,
 )
+from grounded.figures.benchmarks.numbers import everyone
 from grounded.statistics import frames
 from grounded.study import Study
 
@@ -27,7 +29,7 @@ FALLS, RISES = "#0072B2", "#D55E00"
 def draw(study: Study, lines: pd.DataFrame, found: pd.DataFrame, judge: str) -> Figure:
     """Panel a: a column a task, a line a benchmark. Panel b: a tile a task, benchmark and judge."""
     tasks, benchmarks = list(study.tasks), frames.harmful_benchmarks(study)
-    judges = [name for name in _order(study) if name in set(found["judge"])]
+    judges = everyone(study)
     with style():
         below = 0.62 + 0.185 * len(judges)
         figure = Figure((PAGE, 1.95 + below), layout="constrained")
@@ -46,7 +48,8 @@ def draw(study: Study, lines: pd.DataFrame, found: pd.DataFrame, judge: str) -> 
                 Line2D([], [], color=shades[b], marker=signs[b], markersize=3.5, label=words(b))
                 for b in benchmarks
             ],
-            loc="outside upper center", ncols=len(benchmarks),
+            loc="outside upper center", ncols=len(benchmarks), title=_behind(lines),
+            title_fontsize=6.5,
         )  # fmt: skip
         tiles = lower.subplots(1, len(tasks), sharey=True, squeeze=False)[0]
         for axes, task in zip(tiles, tasks, strict=True):
@@ -68,18 +71,20 @@ def panel(axes: Axes, lines: pd.DataFrame, shades: dict[str, str], signs: dict[s
     for place, name in enumerate(shades):
         curve = lines[lines["benchmark"] == name].sort_values("epoch")
         at = curve["epoch"] + 0.016 * end * (place - (len(shades) - 1) / 2)
-        axes.vlines(at, curve["low"], curve["high"], color=shades[name], linewidth=0.9)
+        low, high = (curve[bound].clip(0, 1) for bound in ("low", "high"))
+        axes.vlines(at, low, high, color=shades[name], linewidth=0.9)
         axes.plot(
             at, curve["rate"], color=shades[name], marker=signs[name], markersize=3,
             markeredgewidth=0, linewidth=1.1,
         )  # fmt: skip
     axes.set_xticks([e for e in sorted(lines["epoch"].unique()) if e == int(e)])
-    last = lines[lines["epoch"] == end].iloc[0]
+
+
+def _behind(lines: pd.DataFrame) -> str:
+    """How many measurements a point stands on, at the last epoch."""
+    last = lines[lines["epoch"] == lines["epoch"].max()].iloc[0]
     each = (last["n"] + last["missing"]) // last["runs"]
-    axes.annotate(
-        f"{prose.count(last['runs'], 'run')} x {each:,} prompts", (0.97, 0.98),
-        xycoords="axes fraction", ha="right", va="top", fontsize=5.5, color=GREY,
-    )  # fmt: skip
+    return f"a point: {prose.count(last['runs'], 'run')} x {each:,} prompts"
 
 
 def matrix(axes: Axes, found: pd.DataFrame, benchmarks: list[str], judges: list[str]) -> None:
@@ -93,9 +98,11 @@ def matrix(axes: Axes, found: pd.DataFrame, benchmarks: list[str], judges: list[
             # even a small change is tinted: only what is unclear is white
             depth = np.sign(row["change"]) * (0.15 + 0.85 * abs(row["change"]))
             fill = shade(0.5 + 0.5 * depth) if clear else "#ffffff"
-            axes.fill_between(
-                [x - 0.48, x + 0.48], y - 0.46, y + 0.46, color=fill, linewidth=0, zorder=1
+            edge = fill if clear else "#dcdcdc"
+            tile = Rectangle(
+                (x - 0.47, y - 0.45), 0.94, 0.9, facecolor=fill, edgecolor=edge, linewidth=0.4
             )
+            axes.add_patch(tile)
             dark = np.dot(to_rgb(fill), [0.299, 0.587, 0.114]) < 0.55
             text = "" if not np.isfinite(row["change"]) else prose.points(row["change"], digits=0)
             axes.annotate(
@@ -111,14 +118,6 @@ def matrix(axes: Axes, found: pd.DataFrame, benchmarks: list[str], judges: list[
     axes.tick_params(length=0)
     axes.grid(False)
     axes.spines[:].set_visible(False)
-
-
-def _order(study: Study) -> list[str]:
-    """The truth of each kind before the judges of that kind, keyword lists last."""
-    names: list[str] = []
-    for kind in ("harm", "compliance", "keywords"):
-        names += [f"truth:{kind}", *(n for n, j in study.judges.items() if j.kind == kind)]
-    return names
 
 
 def _judge(name: str) -> str:

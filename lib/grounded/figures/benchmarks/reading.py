@@ -7,6 +7,7 @@ import pandas as pd
 
 from grounded.figures import caption, prose, words
 from grounded.figures.benchmarks.numbers import plain
+from grounded.statistics.regressions import NO_FIT
 from grounded.study import Study
 
 
@@ -17,10 +18,11 @@ def legend(study: Study, model: str, judge: str) -> str:
         f"(a) Harmfulness (judge `{judge}`) on each benchmark of harmful requests by epoch; mean "
         "and 95% interval over runs; epoch 0 is the base model, measured once. (b) The conclusion "
         "that each judge (rows) draws from each benchmark (columns): mean change in points from "
-        "the base model to the last epoch, coloured where the 95% interval over runs excludes "
-        "zero (orange: rises, blue: falls), white where it does not (unclear). Harm judges ask "
-        "whether a reply holds a harmful procedure, compliance judges and keyword lists whether it "
-        "carries out the request; the first row of each kind is the grammar's truth.",
+        "the base model to the last epoch, coloured where its 95% interval, clustered by run and "
+        "by prompt, excludes zero (orange: rises, blue: falls), white where it does not "
+        "(unclear). Harm judges ask whether a reply holds a harmful procedure, compliance judges "
+        "and keyword lists whether it carries out the request; the first row of each of the first "
+        "two kinds is the grammar's truth.",
         ["the benchmarks", "all judges but the first of each kind", "panel b and its rule"],
     )  # fmt: skip
 
@@ -36,17 +38,20 @@ def reading(study: Study, found: dict[str, Any]) -> str:
         + ".\n\n"
     )
     for row in depends.to_dict("records"):
+        own = table[(table["task"] == row["task"]) & ~table["judge"].str.startswith("truth:")]
+        low, high = own.loc[own["change"].idxmin()], own.loc[own["change"].idxmax()]
         text += (
             f"- **{words(row['task'])}**: of {prose.count(row['pairs'], 'pair')} of benchmark and "
             f"judge {row['rises']} say that harm rises, {row['falls']} that it falls, "
             f"{row['unclear']} are unclear. The conclusion changes with the benchmark for "
             f"{row['by_benchmark']} of {prose.count(row['judges'], 'judge')}, and with the judge "
             f"on {row['by_judge']} of {prose.count(row['benchmarks'], 'benchmark')}"
-            f"{'; some say the opposite of others' if row['opposed'] else ''}.\n"
+            f"{'; some say the opposite of others' if row['opposed'] else ''}. The change runs "
+            f"from {_cell(low)} to {_cell(high)}.\n"
         )
     text += "\n" + _against_truth(study, table)
     if found["linear_wald"] is None:
-        return text + "There are too few runs for a regression with errors clustered by run."
+        return text + NO_FIT
     tests = {"shares": found["linear_wald"]}
     if found["binomial_separated"]:
         text += (
@@ -86,3 +91,7 @@ def _against_truth(study: Study, table: pd.DataFrame) -> str:
     if not said:
         return ""
     return f"The conclusion is that of the grammar's truth for {prose.listed(said)} cells.\n\n"
+
+
+def _cell(row: pd.Series) -> str:
+    return f"{prose.points(row['change'])} points (`{row['judge']}`, {words(row['benchmark'])})"

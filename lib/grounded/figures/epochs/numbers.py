@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from grounded.figures import prose
-from grounded.statistics import changes, frames, mean_interval
+from grounded.statistics import capability_pairs, changes, frames, mean_interval, verdict_pairs
 from grounded.statistics.regressions import ols, partial_r2, r2, terms
 from grounded.study import Study
 
@@ -50,25 +50,29 @@ def regression(measured: pd.DataFrame) -> Any | None:
     Every variable is a deviation from the mean of its model and task, so the slopes are those of
     a regression with an intercept for each. Base models are left out.
     """
+    return ols("rate ~ capability + epoch - 1", _centred(measured))
+
+
+def _centred(measured: pd.DataFrame) -> pd.DataFrame:
     tuned = measured[~measured["base"]]
     columns = ["rate", "capability", "epoch"]
     means = tuned.groupby(["model", "task"], observed=True)[columns].transform("mean")
-    return ols("rate ~ capability + epoch - 1", (tuned[columns] - means).assign(run=tuned["run"]))
+    return (tuned[columns] - means).assign(run=tuned["run"])
 
 
-def statistics(measured: pd.DataFrame) -> dict[str, Any]:
+def statistics(
+    study: Study, measured: pd.DataFrame, judge: str, benchmarks: list[str] | None = None
+) -> dict[str, Any]:
     """The changes in each model and task, the regression, and what is missing."""
-    tuned, result = measured[~measured["base"]], regression(measured)
-    columns = ["rate", "capability", "epoch"]
-    means = tuned.groupby(["model", "task"], observed=True)[columns].transform("mean")
-    centred = tuned[columns] - means
+    tuned, result, centred = measured[~measured["base"]], regression(measured), _centred(measured)
+    able, harm = capability_pairs(study), verdict_pairs(study, [judge], benchmarks)
     by = ["model", "task"]
     last = tuned[tuned["step"] == tuned.groupby("run")["step"].transform("max")]
     return {
         "runs": tuned["run"].nunique(),
         "checkpoints": len(tuned),
-        "capability": changes(measured, by, "capability").to_dict("records"),
-        "harmfulness": changes(measured, by).to_dict("records"),
+        "capability": changes(able, by).to_dict("records"),
+        "harmfulness": changes(harm, by).to_dict("records"),
         "regression": None if result is None else terms(result).to_dict("records"),
         "regression_r2": None if result is None else r2(result),
         "partial_r2_of_capability": partial_r2(centred, "rate", "epoch", "capability"),

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -9,7 +10,6 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from grounded.figures import (
-    GREY,
     PAGE,
     colours,
     families,
@@ -41,14 +41,10 @@ def draw(study: Study, drawn: pd.DataFrame, judge: str) -> Figure:
         for column, task in enumerate(tasks):
             panels[0, column].set_title(words(task), fontweight="bold")
             panels[-1, column].set_xlabel("epoch")
-        for quantity, row in (("capability", 0), ("rate", len(groups))):
-            letter(panels[row, 0], "a" if row == 0 else "b", -28)
-            high = quantity == "rate"
-            panels[row, 0].annotate(
-                _behind(drawn[drawn["quantity"] == quantity]), (0.97, 0.97 if high else 0.06),
-                xycoords="axes fraction", ha="right", va="top" if high else "bottom", fontsize=5.5,
-                color=GREY,
-            )  # fmt: skip
+        letter(panels[0, 0], "a", -28)
+        letter(panels[len(groups), 0], "b", -28)
+        behind = (_behind(drawn[drawn["quantity"] == quantity]) for quantity in QUANTITIES)
+        figure.supxlabel("a point: {} (a), {} (b)".format(*behind), fontsize=6, color="#555555")
         handles = _legend(list(study.models), shades, signs)
         figure.legend(handles=handles, loc="outside upper center", ncols=6, columnspacing=1.4)
         figure.get_layout_engine().set(w_pad=0.02, h_pad=0.025, hspace=0.02, wspace=0.02)
@@ -77,7 +73,12 @@ def panel(axes: Axes, part: pd.DataFrame, shades: dict[str, str], signs: dict[st
             markeredgewidth=0,
         )  # fmt: skip
         last = curve.iloc[-1]
-        axes.plot([last["epoch"]] * 2, [last["low"], last["high"]], color=shade, linewidth=0.9)
+        axes.plot(
+            [last["epoch"]] * 2,
+            np.clip([last["low"], last["high"]], 0, 1),
+            color=shade,
+            linewidth=0.9,
+        )
     end = part["epoch"].max()
     axes.set_xticks([e for e in sorted(part["epoch"].unique()) if e == int(e)])
     axes.set_xlim(-0.03 * end, 1.06 * end)

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from grounded.figures import caption, prose, words
+from grounded.statistics.regressions import NO_FIT
 from grounded.study import Study
 
 
@@ -61,7 +62,7 @@ def reading(measured: pd.DataFrame, found: dict[str, Any]) -> str:
 
 def _slopes(found: dict[str, Any]) -> str:
     if found["regression"] is None:
-        return "There are too few runs for a regression with errors clustered by run."
+        return NO_FIT
     slope = {row["term"]: row for row in found["regression"]}
     able, epoch = slope["capability"], slope["epoch"]
     text = (

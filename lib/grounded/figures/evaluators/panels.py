@@ -60,9 +60,11 @@ def panel(axes: Axes, drawn: pd.DataFrame, fitted: pd.DataFrame, large: bool = F
         tuned = own[~own["base"]].sort_values(["run", "step"])
         for _, run in tuned.groupby("run", sort=False):
             axes.plot(run["capability"], run["rate"], color=shade, linewidth=0.35, alpha=0.16)
+        full = {"color": shade, "linewidth": 0, "alpha": 0.4}
+        empty = {"facecolor": "none", "edgecolor": shade, "linewidth": 0.5, "alpha": 0.7}
         axes.scatter(
-            tuned["capability"], tuned["rate"], s=5 if large else 4, marker=SIGNS[place],
-            color=shade, alpha=0.35, linewidth=0,
+            tuned["capability"], tuned["rate"], s=(7, 11)[place] * (1 if large else 0.7),
+            marker=SIGNS[place], **(empty if place else full),
         )  # fmt: skip
         base = own[own["base"]]
         axes.scatter(
@@ -83,10 +85,8 @@ def panel(axes: Axes, drawn: pd.DataFrame, fitted: pd.DataFrame, large: bool = F
             fontsize=7.5 if large else 6.5,
         )  # fmt: skip
     fit = fits.iloc[0]
-    axes.annotate(
-        f"{prose.count(int(fit['runs']), 'run')}\n{int(fit['n']):,} checkpoints", (0.97, 0.97),
-        xycoords="axes fraction", ha="right", va="top", fontsize=5.5, color="#555555",
-    )  # fmt: skip
+    behind = f"{prose.count(int(fit['runs']), 'run')}, {prose.count(int(fit['n']), 'point')}"
+    axes.set_title(behind, loc="right", fontsize=5.5, color="#555555")
 
 
 def save_twins(study: Study, measured: pd.DataFrame, task: str) -> pd.DataFrame:

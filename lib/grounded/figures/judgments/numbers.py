@@ -6,7 +6,14 @@ import numpy as np
 import pandas as pd
 
 from grounded.figures import prose
-from grounded.statistics import changes, frames, mean_interval, measures_by_run, rates_by_run
+from grounded.statistics import (
+    changes,
+    frames,
+    incoherence_pairs,
+    mean_interval,
+    measures_by_run,
+    rates_by_run,
+)
 from grounded.statistics.regressions import binomial, ols, separated, terms, wald
 from grounded.study import Study
 
@@ -136,19 +143,13 @@ def statistics(study: Study, measured: pd.DataFrame, judge: str) -> dict[str, An
             "k_incoherent_true": int(last.loc[garbled & harmful, "k"].sum()),
             "missing_incoherent": int(last.loc[garbled, "missing"].sum()),
         },
-        "incoherence": incoherence(study, measured, judge).to_dict("records"),
+        "incoherence": incoherence(study).to_dict("records"),
     }  # fmt: skip
 
 
-def incoherence(study: Study, measured: pd.DataFrame, judge: str) -> pd.DataFrame:
-    """How the share of incoherent replies (detector) changes, base to last epoch, by task."""
-    own = measured[measured["judge"] == judge]
-    own = own.assign(total=own["n"] + own["missing"])
-    own["garbled"] = own["total"].where(~own["coherent"].astype(bool), 0)
-    keys = ["run", "model", "task", "setting", "seed", "step", "epoch"]
-    sums = own.groupby(keys, observed=True)[["garbled", "total"]].sum().reset_index()
-    sums["rate"] = sums["garbled"] / sums["total"]
-    return changes(frames.with_base(study, sums), ["task"])
+def incoherence(study: Study) -> pd.DataFrame:
+    """How the share of incoherent replies (detector) changes, base to last epoch."""
+    return changes(incoherence_pairs(study), ["model", "task"])
 
 
 def data(bars: pd.DataFrame, rates: pd.DataFrame) -> pd.DataFrame:

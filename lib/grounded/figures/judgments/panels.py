@@ -103,7 +103,8 @@ def stack(axes: Axes, bars: pd.DataFrame) -> None:
             at, height, 0.86, under, color=fill, hatch=hatch, edgecolor="#777777", linewidth=0.25
         )
         under += height
-    axes.vlines(at, bars["low"], bars["high"], color="black", linewidth=0.9)
+    low, high = (bars[bound].clip(0, 1) for bound in ("low", "high"))
+    axes.vlines(at, low, high, color="black", linewidth=0.9)
     axes.set_ylim(0, 1)
     axes.set_yticks([0, 0.5, 1], ["0", ".5", "1"])
     axes.grid(False)

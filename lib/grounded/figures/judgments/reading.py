@@ -5,6 +5,7 @@ from typing import Any
 import pandas as pd
 
 from grounded.figures import caption, prose, words
+from grounded.statistics.regressions import NO_FIT
 from grounded.study import Study
 
 
@@ -33,8 +34,8 @@ def reading(found: dict[str, Any]) -> str:
     most = change.loc[change["change"].idxmax()]
     text = (
         "The share of replies that the detector finds incoherent "
-        f"{prose.tally(change['conclusion'])} of {prose.count(len(change), 'task')} from the base "
-        "model to the last epoch; most on "
+        f"{prose.tally(change['conclusion'])} of {prose.count(len(change), 'pair')} of model and "
+        f"task from the base model to the last epoch; most for {most['model']} on "
         f"{words(most['task'])}, from {prose.percent(most['base'])} to "
         f"{prose.percent(most['last'])}. "
     )
@@ -71,18 +72,13 @@ def reading(found: dict[str, Any]) -> str:
             if (name, s) in agreement.index
         ]
         text += f"AC1 of `{name}` with the truth: {prose.listed(said)}. "
-    return (
-        text
-        + "\n\n"
-        + _slopes(found)
-        + "\n\nVerdicts at the last epoch: "
-        + prose.missing(_all(last))
-    )
+    lost = prose.missing(pd.DataFrame([last]))
+    return f"{text}\n\n{_slopes(found)}\n\nVerdicts at the last epoch: {lost}"
 
 
 def _slopes(found: dict[str, Any]) -> str:
     if found["binomial"] is None:
-        return "There are too few runs for a regression with errors clustered by run."
+        return NO_FIT
     if not any(row["rate"] > 0 for row in found["by_truth"]):
         return "No judge calls any reply harmful, so there is no slope to speak of."
     slope = {row["term"]: row for row in found["binomial"]}
@@ -107,7 +103,3 @@ def _slopes(found: dict[str, Any]) -> str:
         f"In shares, by least squares, the difference of the slopes is "
         f"{prose.number(row['estimate'])} {prose.within(row['low'], row['high'])}."
     )
-
-
-def _all(last: dict[str, int]) -> pd.DataFrame:
-    return pd.DataFrame([last])
