@@ -150,13 +150,13 @@ BENCHMARKS: dict[str, Benchmark] = {
     "advbench": Benchmark("prompts_advbench", _advbench),
     "xstest": Benchmark("prompts_xstest", _xstest),
     "sorrybench_202406": Benchmark(
-        HubFiles("sorry-bench/sorry-bench-202406", "question.jsonl", None, _SORRY, gated=True),
+        HubFiles("sorry-bench/sorry-bench-202406", ("question.jsonl",), None, _SORRY, gated=True),
         _sorrybench,
     ),
     "sorrybench_202503": Benchmark(
         HubFiles(
             "sorry-bench/sorry-bench-202503",
-            "question.jsonl",
+            ("question.jsonl",),
             "612a4e1f45db8adf884fa62318ddf9fa1c6e75e9",
             _SORRY,
             gated=True,
@@ -166,16 +166,14 @@ BENCHMARKS: dict[str, Benchmark] = {
     "airbench": Benchmark(
         HubFiles(
             "stanford-crfm/air-bench-2024",
-            "category_*.csv",
+            ("category_*.csv",),
             "976d9fbb0f52bce704dcbef5bd7a2652e65f2a21",
             "CC-BY-4.0",
         ),
         _airbench,
     ),
     "beavertails_evaluation": Benchmark(
-        HubFiles(
-            "PKU-Alignment/BeaverTails-Evaluation", "v1/*.jsonl.xz", None, "CC-BY-NC-4.0"
-        ),
+        HubFiles("PKU-Alignment/BeaverTails-Evaluation", ("v1/*.jsonl.xz",), None, "CC-BY-NC-4.0"),
         _beavertails,
     ),
 }

@@ -24,14 +24,14 @@ Row = tuple[int, dict[str, Any]]  # (row of the file, its values by column)
 
 @dataclass(frozen=True)
 class HubFiles:
-    """Files of one repository, by glob pattern.
+    """Files of one repository, by glob patterns.
 
     revision: 40 hex digits, or None where none is known here: the caller resolves it at the first
     run, keeps it with the study and hands it over from then on.
     """
 
     repository: str
-    pattern: str
+    patterns: tuple[str, ...]
     revision: str | None
     licence: str
     gated: bool = False
@@ -39,7 +39,13 @@ class HubFiles:
 
 
 def hub_files(wanted: HubFiles, revision: str | None = None) -> list[Path]:
-    """The files, on this machine, sorted by name: from the hub's cache, else downloaded into it.
+    """The files, on this machine, sorted by name; `revision` and errors as `hub_folder`."""
+    folder = hub_folder(wanted, revision)
+    return sorted({file for pattern in wanted.patterns for file in folder.glob(pattern)})
+
+
+def hub_folder(wanted: HubFiles, revision: str | None = None) -> Path:
+    """The folder that holds the files: in the hub's cache, where they are downloaded if need be.
 
     revision: 40 hex digits, in place of the one in `wanted`.
     SourceError where there is no revision, or none of that name; SourceAbsent for a repository
@@ -54,7 +60,7 @@ def hub_files(wanted: HubFiles, revision: str | None = None) -> list[Path]:
         raise SourceError(f"{name}: revision: found {at!r}, wanted a commit of 40 hex digits")
     try:
         folder = snapshot_download(
-            name, repo_type=wanted.kind, revision=at, allow_patterns=wanted.pattern
+            name, repo_type=wanted.kind, revision=at, allow_patterns=list(wanted.patterns)
         )
     except errors.GatedRepoError as error:
         raise SourceAbsent(
@@ -62,7 +68,9 @@ def hub_files(wanted: HubFiles, revision: str | None = None) -> list[Path]:
             f"({wanted.licence}) accepted on the hub and `hf auth login` with that account"
         ) from error
     except errors.RevisionNotFoundError as error:
-        raise SourceError(f"{name}: revision: found none that is {at}, wanted one it has") from error
+        raise SourceError(
+            f"{name}: revision: found none that is {at}, wanted one it has"
+        ) from error
     except errors.RepositoryNotFoundError as error:
         raise SourceAbsent(
             f"{name}: found no such {wanted.kind} on the hub, wanted its name as the hub has it, "
@@ -70,16 +78,16 @@ def hub_files(wanted: HubFiles, revision: str | None = None) -> list[Path]:
         ) from error
     except OSError as error:  # no network, and not in the cache; the hub's errors are OSErrors
         raise _absent(wanted, at, type(error).__name__) from error
-    found = sorted(Path(folder).glob(wanted.pattern))
-    if not found:
+    if not any(any(Path(folder).glob(pattern)) for pattern in wanted.patterns):
         raise _absent(wanted, at, "no file of that name")
-    return found
+    return Path(folder)
 
 
 def _absent(wanted: HubFiles, at: str, why: str) -> SourceAbsent:
     return SourceAbsent(
         f"{wanted.repository}: found neither a copy nor a way to it ({why}), wanted "
-        f"{wanted.pattern} of that {wanted.kind} at revision {at} from the hub or in its cache"
+        f"{', '.join(wanted.patterns)} of that {wanted.kind} at revision {at} from the hub "
+        "or in its cache"
     )
 
 
