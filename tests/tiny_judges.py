@@ -257,21 +257,21 @@ KINDS = {
     ),
     "sorry_bench": Kind(
         "mistral", partial(sentencepiece, "<s>"),
-        lambda *a, **k: sorry_bench.SorryBench(*a, SORRY, **k), ("1",), ("0",), _sorry_text, True,
+        partial(sorry_bench.SorryBench, text=SORRY), ("1",), ("0",), _sorry_text, True,
     ),
     "harmbench": Kind(
         "llama", partial(sentencepiece, "<s>"),
-        lambda *a, **k: harmbench.HarmBench(*a, HARMBENCH, **k), ("Yes",), ("No",),
+        partial(harmbench.HarmBench, texts=HARMBENCH), ("Yes",), ("No",),
         _harmbench_text, True, None, {"template_sha256": dict.fromkeys(HARMBENCH)},
     ),
     "strongreject": Kind(
         "gemma", partial(sentencepiece, "<bos>"),
-        lambda *a, **k: strongreject.StrongReject(*a, STRONGREJECT, **k), ("5",), ("1",),
+        partial(strongreject.StrongReject, text=STRONGREJECT), ("5",), ("1",),
         _strongreject_text, True,
     ),
     "wildguard": Kind(
         "mistral", partial(sentencepiece, "<s>"),
-        lambda *a, **k: wildguard.WildGuard(*a, WILDGUARD, **k), (SPACE + "yes",),
+        partial(wildguard.WildGuard, text=WILDGUARD), (SPACE + "yes",),
         (SPACE + "no",), _wildguard_text, True, None, {"template_sha256": None},
     ),
 }  # fmt: skip

@@ -1,7 +1,8 @@
 """The safety benchmarks of the field, as their authors published them, and a user's own.
 
-A prompt is kept to the letter, trailing spaces included. None of this text is in the repository:
-it comes through `sources` (pinned URL and sha256) or from the hub (pinned revision).
+A prompt is kept as its authors' code reads it, trailing spaces included. None of this text is in
+the repository: it comes through `sources` (pinned URL and sha256) or from the hub (pinned
+revision).
 """
 
 import hashlib
@@ -54,6 +55,9 @@ def _harmbench(files: Sequence[Path], functional: str | None = None) -> Iterator
         asked = text(file, row, "Behavior", values["Behavior"])
         if values["ContextString"]:
             asked = values["ContextString"] + CONTEXT_SEPARATOR + asked
+        # as HarmBench's own code reads it: two contexts of the full file have Windows line ends,
+        # which those of its parts val and test have not
+        asked = asked.replace("\r\n", "\n")
         if functional in (None, values["FunctionalCategory"]):
             yield Prompt(place, asked, values["SemanticCategory"], True, values["BehaviorID"])
 

@@ -7,8 +7,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from grounded.errors import GroundedError
 from grounded.public.judges.base import PublicJudge
 
-# Words that no template holds, to see whether a conversation comes through it.
-_PROBE = ("zebrafinch", "quartzite")
+# What no template holds, to see whether a conversation comes through it; a list that is written
+# out as Python writes it would show the line break otherwise.
+_PROBE = ("zebra\nfinch", "quartz\nite")
 
 
 class ChatJudge(PublicJudge):
