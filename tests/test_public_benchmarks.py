@@ -12,8 +12,9 @@ import pytest
 from grounded import sources
 from grounded.errors import GroundedError
 from grounded.public import benchmarks
-from grounded.public.benchmarks import BENCHMARKS, CONTEXT_SEPARATOR, Prompt, from_csv, load, shared
+from grounded.public.benchmarks import BENCHMARKS, CONTEXT_SEPARATOR, Prompt, from_csv, load
 from grounded.public.files import HubFiles
+from grounded.public.overlap import shared
 from grounded.sources import SourceAbsent, SourceError
 
 MIRROR = os.environ.get("GROUNDED_MIRROR", "")
