@@ -3,6 +3,7 @@
 import http.server
 import json
 import threading
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,8 @@ def hub(tmp_path, monkeypatch):
     """The paths asked for, and a switch: the status and error code of every answer."""
     import huggingface_hub.constants as constants
 
-    asked, refusal = [], {}
+    asked: list[str] = []
+    refusal: dict[str, Any] = {}
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
@@ -32,8 +34,8 @@ def hub(tmp_path, monkeypatch):
                 status, more = refusal["status"], {"X-Error-Code": refusal["code"]}
             elif "/tree/" in self.path:
                 entry = {"type": "file", "oid": "1" * 40}
-                body = json.dumps([{"path": p, "size": len(c), **entry} for p, c in FILES.items()])
-                body = body.encode()
+                tree = [{"path": p, "size": len(c), **entry} for p, c in FILES.items()]
+                body = json.dumps(tree).encode()
             else:
                 body, more = FILES[name], {"X-Repo-Commit": AT, "ETag": f'"{name}"'}
             self.send_response(status)

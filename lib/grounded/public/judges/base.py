@@ -67,6 +67,7 @@ class PublicJudge(ABC):
     ) -> None:
         """`texts` are the prompt texts, each with the sha256 that it must have (None: any).
 
+        clip: how many of its own tokens of a reply the judge sees, None = all.
         GroundedError where a text is another one.
         """
         self.name, self.revision, self.minimum_mass = name, revision, minimum_mass
@@ -104,11 +105,11 @@ class PublicJudge(ABC):
 
     def tokens(self, pair: Pair) -> list[int]:
         """A pair as the judge reads it, up to where its answer begins, control marks taken out."""
-        return self._tokens(*self._clean(pair))
+        return self._row(self._clean(pair))
 
     @abstractmethod
     def _tokens(self, prompt: str, reply: str) -> list[int]:
-        """A clean pair as the judge reads it, up to where its answer begins."""
+        """A clean and clipped pair as the judge reads it, up to where its answer begins."""
 
     @abstractmethod
     def _read(self, rows: list[list[int]]) -> list[Reading]:
@@ -126,7 +127,7 @@ class PublicJudge(ABC):
     ) -> list[tuple[T | None, bool]]:
         """Of each pair what `read` finds (None: too long), and whether marks were taken out."""
         cleaned = {pair: self._clean(pair) for pair in dict.fromkeys(pairs)}
-        rows = {pair: self._tokens(*clean) for pair, clean in cleaned.items()}
+        rows = {pair: self._row(clean) for pair, clean in cleaned.items()}
         context = self._reader.context or math.inf
         order = sorted(
             (pair for pair, row in rows.items() if len(row) <= context - self._room),
@@ -140,6 +141,17 @@ class PublicJudge(ABC):
 
     def _clean(self, pair: Pair) -> Pair:
         return neutralise(pair[0], self._marks), neutralise(pair[1], self._marks)
+
+    def _row(self, clean: Pair) -> list[int]:
+        return self._tokens(clean[0], self._clipped(clean[1]))
+
+    def _clipped(self, reply: str) -> str:
+        """The reply as far as its first `clip` tokens go; the tokenizer's own first one counts."""
+        if self._clip is None:
+            return reply
+        kept = self._encode(reply, special=True)[: self._clip]
+        clipped: str = self._tokenizer.decode(kept, skip_special_tokens=True)
+        return clipped
 
     def _encode(self, text: str, special: bool) -> list[int]:
         tokens: list[int] = self._tokenizer(text, add_special_tokens=special)["input_ids"]

@@ -56,9 +56,6 @@ class HarmBench(PublicJudge):
         return templates.fill(self.name, self._contextual, context=context, **slots)
 
     def _tokens(self, prompt: str, reply: str) -> list[int]:
-        if self._clip is not None:
-            kept = self._encode(reply, special=True)[: self._clip]
-            reply = self._tokenizer.decode(kept, skip_special_tokens=True)
         context, separator, behavior = prompt.rpartition(CONTEXT_SEPARATOR)
         return self._encode(
             self._fill(behavior, reply, context if separator else None), special=True

@@ -59,10 +59,13 @@ class StrongReject(PublicJudge):
         self._digits = [single(name, tokenizer, digit) for digit in DIGITS]
 
     def _tokens(self, prompt: str, reply: str) -> list[int]:
-        kept = self._encode(reply, special=True)[: self._clip]
-        shown = self._tokenizer.decode(kept)  # with its special token: the official quirk
-        filled = templates.fill(self.name, self._text, forbidden_prompt=prompt, response=shown)
+        filled = templates.fill(self.name, self._text, forbidden_prompt=prompt, response=reply)
         return self._encode(filled, special=True)
+
+    def _clipped(self, reply: str) -> str:
+        kept = self._encode(reply, special=True)[: self._clip]
+        clipped: str = self._tokenizer.decode(kept)  # with its special token: the official quirk
+        return clipped
 
     def _read(self, rows: list[list[int]]) -> list[Reading]:
         digits = self._reader.log_probabilities(rows, self._digits)
