@@ -297,10 +297,13 @@ def test_a_benchmark_of_ones_own(own):
         (b"ask,kind,bad\na,b,no\ncaf\xe9,b,no\n", r"found bytes that are not utf-8-sig \(line 3, "),
         (OWN + " ,toys,no\n", "own.csv: row 4: column 'ask': found an empty text, wanted a text"),
         (OWN + "a,b,perhaps\n", "own.csv: row 4: column 'bad': found 'perhaps', wanted true or fa"),
-        (OWN + "a,b,c,no\n", "own.csv: row 4: found more fields than columns, wanted 3"),
-        (OWN + "a,b\n", "own.csv: row 4: found fewer fields than columns, wanted 3"),
+        (OWN + "a,b,c,no\n", "own.csv: row 4: found 4 fields, wanted 3"),
+        (OWN + "a,b\n", "own.csv: row 4: found 2 fields, wanted 3"),
         (OWN + 'a,"b,no\n', "own.csv: found no readable CSV"),
         ("ask,kind,bad\n", "own.csv: found no prompts, wanted at least one"),
+        (OWN + "\na,b\n", "own.csv: row 5: found 2 fields, wanted 3"),  # a blank line counts
+        ("ask,ask\na,b\n", "own.csv: row 1: column 'ask': found ask, ask, wanted one named ask"),
+        ("fold a kite of " + "paper " * 9 + "\n", "column 'ask': found fold a kite of paper, wan"),
         ("", "own.csv: row 1: column 'ask': found none, wanted one named ask"),
     ],
 )
@@ -309,7 +312,7 @@ def test_a_bad_csv_is_one_line(own, content, message):
         from_csv(own(content), "ask", "kind", "bad")
     line = str(caught.value)
     assert "\n" not in line
-    assert "kite" not in line  # no line holds a prompt
+    assert "tear it" not in line and "paper paper" not in line  # no line holds a prompt
 
 
 def test_a_csv_that_is_not_there(home):

@@ -452,6 +452,31 @@ def test_judges_load_from_folders(tmp_path):
         judges.load("guard")
 
 
+AUTHORS_FILES = {  # in their forms, with our wording
+    "sorry_bench": json.dumps({"name": sorry_bench.ENTRY, "prompt_template": tiny.SORRY}),
+    "harmbench": f"import vllm\n{harmbench.CONSTANT} = {tiny.HARMBENCH!r}\n",
+    "wildguard": f"import vllm\n{wildguard.CONSTANT} = {tiny.WILDGUARD!r}\n",
+}
+
+
+@pytest.mark.parametrize("name", AUTHORS_FILES)
+def test_judges_load_with_the_text_in_their_authors_file(name, tmp_path):
+    kind = tiny.KINDS[name]
+    words = kind.words()
+    model = tiny.model(kind.architecture, words)
+    folder = save(tmp_path / "model", model, words)
+    texts = tmp_path / "texts"
+    texts.write_text(AUTHORS_FILES[name], encoding="utf-8")
+    known = "wildguard_compliance" if name == "wildguard" else name
+    one = judges.load(
+        known, folder=folder, template_file=texts, dtype="float32", minimum_mass=0.0, **kind.pinned
+    )
+    more = {"reads": "compliance"} if name == "wildguard" else {}
+    direct = tiny.judge(name, model, words, minimum_mass=0.0, **more)
+    assert one.judge(pairs(3)) == direct.judge(pairs(3))
+    assert (one.template, one.settings.templates) == (direct.template, direct.settings.templates)
+
+
 def test_label_tokens_are_those_of_the_authors(tmp_path, monkeypatch):
     kind = tiny.KINDS["llama_guard_8b"]
     words = kind.words()

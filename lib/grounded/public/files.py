@@ -52,9 +52,7 @@ def hub_folder(wanted: HubFiles, revision: str | None = None) -> Path:
     that is gated without access, missing or out of reach, or that holds no such file.
     """
     from huggingface_hub import errors, snapshot_download
-    from huggingface_hub.utils import disable_progress_bars
 
-    disable_progress_bars()
     name, at = wanted.repository, revision or wanted.revision
     if at is None or not REVISION.fullmatch(at):
         raise SourceError(f"{name}: revision: found {at!r}, wanted a commit of 40 hex digits")
@@ -95,27 +93,29 @@ def csv_rows(file: Path, columns: Sequence[str], encoding: str = "utf-8-sig") ->
     """The rows of a CSV file; the header is row 1, as a spreadsheet shows it.
 
     GroundedError for a file that is missing or not in that encoding, a header that lacks one of
-    `columns`, or a row with more or fewer fields than the header.
+    `columns` or has it twice, or a row with more or fewer fields than the header.
     """
     shown = paths.shown(file)
     try:
         with file.open(encoding=encoding, newline="") as handle:
-            reader = csv.DictReader(handle, strict=True)
-            header = list(reader.fieldnames or [])
+            reader = csv.reader(handle, strict=True)
+            header = next(reader, [])
             for column in columns:
-                if column not in header:
+                if header.count(column) != 1:
+                    # cut short: without a header these are texts
+                    found = ", ".join(name[:20] for name in header) or "none"
                     raise GroundedError(
-                        f"{shown}: row 1: column {column!r}: found {', '.join(header) or 'none'}, "
+                        f"{shown}: row 1: column {column!r}: found {found}, "
                         f"wanted one named {column}"
                     )
             for number, row in enumerate(reader, start=2):
-                if None in row or None in row.values():  # a field too many, or too few
+                if row and len(row) != len(header):
                     raise GroundedError(
-                        f"{shown}: row {number}: found {'more' if None in row else 'fewer'} fields "
-                        f"than columns, wanted {len(header)} (a text that holds commas or line "
-                        "breaks stands in quotes)"
+                        f"{shown}: row {number}: found {len(row)} fields, wanted {len(header)} "
+                        "(a text that holds commas or line breaks stands in quotes)"
                     )
-                yield number, row
+                if row:  # a blank line is none
+                    yield number, dict(zip(header, row, strict=True))
     except UnicodeError as error:
         raise GroundedError(
             f"{shown}: found bytes that are not {encoding} ({_place(file, error)}), "
