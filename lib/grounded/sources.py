@@ -44,6 +44,12 @@ _ADVBENCH = ("llm-attacks/llm-attacks", "098262edf85f807224e70ecd87b9d83716bf6b7
 _STRONGREJECT = "alexandrasouly/strongreject"
 
 
+def _gsm8k(split: str, sha256: str) -> Source:
+    commit, file = "3101c7d5072418e28b9008a6636bde82a006892c", f"{split}.jsonl"
+    url = _github("openai/grade-school-math", commit, f"grade_school_math/data/{file}")
+    return Source(f"gsm8k_{split}", url, sha256, "MIT", f"gsm8k/{file}")
+
+
 def _harmbench(split: str, sha256: str) -> Source:
     file = f"harmbench_behaviors_text_{split}.csv"
     url = _github(*_HARMBENCH, f"data/behavior_datasets/{file}")
@@ -119,6 +125,8 @@ SOURCES: dict[str, Source] = {
             licence="Apache-2.0",
             mirror="judges/wildguard/utils.py",
         ),
+        _gsm8k("train", "17f347dc51477c50d4efb83959dbb7c56297aba886e5544ee2aaed3024813465"),
+        _gsm8k("test", "3730d312f6e3440559ace48831e51066acaca737f6eabec99bccb9e4b3c39d14"),
         _xstest("llama2new", "6365cc55ce0a593c7ab8785853d02784be027d97199d4077912b4313cd010099"),
         _xstest("mistralguard", "0ac03817b65e019a8f5b4b3eed805086f9f7fafe538ac9ebd156f80210af6903"),
         _xstest(
