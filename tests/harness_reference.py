@@ -10,10 +10,10 @@ import json
 import sys
 from pathlib import Path
 
-import lm_eval
+import lm_eval  # type: ignore[import-not-found]
 from lm_eval import simple_evaluate
-from lm_eval.api.model import LM
-from lm_eval.tasks import TaskManager
+from lm_eval.api.model import LM  # type: ignore[import-not-found]
+from lm_eval.tasks import TaskManager  # type: ignore[import-not-found]
 
 
 class Writes(LM):

@@ -47,7 +47,7 @@ _STRONGREJECT = "alexandrasouly/strongreject"
 def _gsm8k(split: str, sha256: str) -> Source:
     commit, file = "3101c7d5072418e28b9008a6636bde82a006892c", f"{split}.jsonl"
     url = _github("openai/grade-school-math", commit, f"grade_school_math/data/{file}")
-    return Source(f"gsm8k_{split}", url, sha256, "MIT", f"gsm8k/{file}")
+    return Source(f"task_gsm8k_{split}", url, sha256, "MIT", f"gsm8k/{file}")
 
 
 def _harmbench(split: str, sha256: str) -> Source:

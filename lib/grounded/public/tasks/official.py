@@ -179,7 +179,7 @@ TASKS: dict[str, Task] = {
         (15_000, 500),
     ),
     "gsm8k": Task(
-        {"train": TaskFile("gsm8k_train", None), "test": TaskFile("gsm8k_test", None)},
+        {"train": TaskFile("task_gsm8k_train", None), "test": TaskFile("task_gsm8k_test", None)},
         ("question", "answer"), gsm8k, "number", "",
     ),
     "science10k_sciq": Task(
