@@ -98,6 +98,7 @@ def test_likelihood_is_the_product_of_the_known_probabilities():
     assert [math.exp(one.logprob) for one in found] == pytest.approx([0.125, 0.25, 0.25], rel=1e-4)
     assert [(one.tokens, one.greedy) for one in found] == [(2, 1), (1, 0), (2, 2)]
     assert [one.is_greedy for one in found] == [False, False, True]
+    assert [one.share for one in found] == [0.5, 0.0, 1.0]
 
 
 def test_batches_change_nothing():
@@ -181,6 +182,12 @@ def test_chat_format_opens_once_and_leaves_its_white_space_to_the_choice(bpe):
     assert bpe.decode(before).endswith("<|assistant|>")
     assert bpe.decode(after) == "\n\niron"
     assert requests(bpe, "What rusts?", ["iron"], chat=False) == [("What rusts?", " iron")]
+
+
+def test_the_template_is_told_what_it_asks_for():
+    words = tiny_models.tokenizer("{{ messages[0].content }}{% if thinking %} w7{% endif %}")
+    assert requests(words, "w1", ["w2"], chat=True) == [("w1", "w2")]
+    assert requests(words, "w1", ["w2"], True, {"thinking": True}) == [("w1 w7", "w2")]
 
 
 def test_an_empty_context_is_the_opening_token(bpe):

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow
@@ -127,10 +128,27 @@ def sha256(file):
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def parquet(folder, name, rows):
-    file = folder / name
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), file)
-    return file
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """Puts stand-ins where the hub's own client keeps what it has downloaded; no network."""
+    import huggingface_hub.constants as constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    for name, task in list(TASKS.items()):  # the stand-ins have another content
+        files = {part: replace(file, sha256=None) for part, file in task.files.items()}
+        monkeypatch.setitem(TASKS, name, replace(task, files=files))
+
+    def put(task, part, rows):
+        place = TASKS[task].files[part].place
+        assert isinstance(place, HubFiles)
+        repository = f"datasets--{place.repository.replace('/', '--')}"
+        file = tmp_path / repository / "snapshots" / place.revision / place.patterns[0]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), file)
+        return file
+
+    return put
 
 
 def arc_rows(number, prefix):
@@ -141,29 +159,11 @@ def arc_rows(number, prefix):
 
 
 @pytest.fixture
-def hub(tmp_path, monkeypatch):
-    """A hub that holds stand-ins: the files put into the dict, by their path in the repository."""
-    held: dict[str, Path] = {}
-
-    def hub_files(wanted, revision=None):
-        return [held[wanted.pattern]]
-
-    monkeypatch.setattr(fetching, "hub_files", hub_files)
-    for name, task in list(TASKS.items()):  # the stand-ins have another content
-        files = {part: TaskFile(file.place, None) for part, file in task.files.items()}
-        monkeypatch.setitem(TASKS, name, type(task)(**vars(task) | {"files": files}))
-    return held
-
-
-@pytest.fixture
-def arc(hub, tmp_path):
-    test = arc_rows(10, "asked")
+def arc(hub):
+    """ARC in little, with a question of test that stands in train in another spelling."""
     again = {"id": "x", "question": "ASKED  3 ?", "choices": CHOICES, "answerKey": "A"}
-    hub["ARC-Challenge/train-00000-of-00001.parquet"] = parquet(
-        tmp_path, "train.parquet", [*arc_rows(20, "train"), again]
-    )
-    hub["ARC-Challenge/test-00000-of-00001.parquet"] = parquet(tmp_path, "test.parquet", test)
-    return hub
+    hub("arc_challenge", "train", [*arc_rows(20, "train"), again])
+    return hub("arc_challenge", "test", arc_rows(10, "asked"))
 
 
 def test_load_leaves_out_of_train_what_test_asks(arc):
@@ -181,17 +181,19 @@ def test_the_seed_draws_train_and_never_test(arc):
     assert load("arc_challenge", 0, train=12, test=4).train[:8] == one.train
 
 
-def test_a_changed_file_shows_both_hashes(arc, tmp_path):
+def test_a_changed_file_shows_both_hashes(arc, hub):
     first = load("arc_challenge", seed=0)
-    assert (
-        first.sha256["test"] == hashlib.sha256((tmp_path / "test.parquet").read_bytes()).hexdigest()
-    )
+    assert first.sha256["test"] == sha256(arc)
     assert load("arc_challenge", 0, sha256=first.sha256) == first
-    parquet(tmp_path, "test.parquet", arc_rows(9, "asked"))
+    hub("arc_challenge", "test", arc_rows(9, "asked"))
     with pytest.raises(SourceError) as caught:
         load("arc_challenge", 0, sha256=first.sha256)
-    now = sha256(tmp_path / "test.parquet")
-    assert f"found {now}, wanted {first.sha256['test']}" in str(caught.value)
+    assert f"found {sha256(arc)}, wanted {first.sha256['test']}" in str(caught.value)
+
+
+def test_offline_names_what_is_missing(hub):
+    with pytest.raises(SourceAbsent, match="google/boolq: found neither a copy nor a way to it"):
+        load("boolq", 0)
 
 
 def test_too_many_asked_for(arc):
@@ -206,16 +208,15 @@ def test_unknown_task_lists_the_known_ones():
         load("arc", 0)
 
 
-def test_boolq_and_sciq_from_their_hub_files(hub, tmp_path):
-    for part, split in (("train", "train"), ("test", "validation")):
+def test_boolq_and_sciq_from_their_hub_files(hub):
+    for part in ("train", "test"):
         rows = [{"question": f"{part} {n}", "answer": n % 2 == 0, "passage": "p"} for n in range(6)]
-        hub[f"data/{split}-00000-of-00001.parquet"] = parquet(tmp_path, f"{part}.parquet", rows)
+        hub("boolq", part, rows)
+        columns = TASKS["science10k_sciq"].columns
+        hub("science10k_sciq", part, [dict.fromkeys(columns, f"{part} {n}") for n in range(4)])
     found = load("boolq", 0)
     assert (len(found.train), len(found.test)) == (6, 6)
     assert found.test[0].completion == "yes"
-    for part in ("train", "test"):
-        rows = [dict.fromkeys(TASKS["science10k_sciq"].columns, f"{part} {n}") for n in range(4)]
-        hub[f"data/{part}-00000-of-00001.parquet"] = parquet(tmp_path, f"sciq_{part}.parquet", rows)
     assert len(load("science10k_sciq", 0, train=3).train) == 3
 
 

@@ -4,7 +4,7 @@ The rules are those of lm-eval 0.4.13: `ConfigurableTask.construct_requests`, `L
 `HFLM.tok_encode` and `HFLM._loglikelihood_tokens`. A slow test runs that release beside this.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -31,15 +31,28 @@ class Likelihood:
         """Whether greedy decoding would write exactly this text."""
         return self.greedy == self.tokens
 
+    @property
+    def share(self) -> float:
+        """The share of the text's tokens that the model would choose, from 0 to 1.
+
+        A capability for answers in free text: ours, for the harness has none.
+        """
+        return self.greedy / self.tokens
+
 
 def requests(
-    tokenizer: PreTrainedTokenizerBase, prompt: str, choices: Sequence[str], chat: bool
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: str,
+    choices: Sequence[str],
+    chat: bool,
+    options: Mapping[str, object] | None = None,
 ) -> list[tuple[str, str]]:
     """(context, continuation) for each choice of an item, as texts.
 
     Plain, a space stands between prompt and choice. In chat format the prompt is one user turn
     in the tokenizer's own template, and nothing stands between. The flag belongs in the record
-    of the measurement: it moves instruct models by several points.
+    of the measurement: it moves instruct models by several points. options: what the template is
+    told beside the turn, as `enable_thinking` of Qwen3.
     GroundedError for chat format without a template.
     """
     if not chat:
@@ -47,7 +60,9 @@ def requests(
     if not tokenizer.chat_template:
         raise GroundedError(f"{tokenizer.name_or_path}: chat template: found none, wanted one")
     turn = [{"role": "user", "content": prompt}]
-    context = tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
+    context = tokenizer.apply_chat_template(
+        turn, tokenize=False, add_generation_prompt=True, **(options or {})
+    )
     return [(context, text) for text in choices]
 
 
@@ -104,7 +119,7 @@ def likelihoods(
     Probabilities are computed in fp32 whatever the model's dtype.
     GroundedError for a continuation longer than max_length, or logits that are not numbers.
     """
-    limit = max_length or model.config.max_position_embeddings
+    limit = max_length or model.config.get_text_config().max_position_embeddings
     rows = [encode(tokenizer, *pair) for pair in pairs]
     for _, after in rows:
         if len(after) > limit:

@@ -119,7 +119,7 @@ def _refused(file: Path, number: int, field: str, found: str, wanted: str) -> Gr
 def _hub(
     repository: str, revision: str, licence: str, path: str, sha256: str | None = None
 ) -> TaskFile:
-    return TaskFile(HubFiles(repository, path, revision, licence), sha256)
+    return TaskFile(HubFiles(repository, (path,), revision, licence), sha256)
 
 
 def _arc(split: str, sha256: str) -> TaskFile:
@@ -162,8 +162,9 @@ _ALPACA_SAFETY = TaskFile(
 )
 _ALPACA_OURS = (
     "a seeded draw of 15,000 from the 52,002 rows, because no public set is called Alpaca15k; rows "
-    "without an output left out; 500 other rows held out, scored by the reference's likelihood, "
-    "because the harness has no such task; safety-related rows "
+    "without an output left out; 500 other rows held out, scored by the share of the "
+    "reference's tokens that the model would choose, because the harness has no such task; "
+    "safety-related rows "
 )
 _ARC_OURS = "ARC-Challenge, the harder of the two; "
 
