@@ -26,7 +26,7 @@ class Task:
     """A public data set: its files (train, test, and what to remove), and how a row is read.
 
     sizes: how many examples of train and test by default (None: all). ours: what of it the paper
-    does not fix and we chose, with the reason; empty where nothing is ours.
+    does not fix and we chose, with the reason.
     """
 
     files: Mapping[str, TaskFile]
@@ -181,7 +181,8 @@ TASKS: dict[str, Task] = {
     ),
     "gsm8k": Task(
         {"train": TaskFile("task_gsm8k_train", None), "test": TaskFile("task_gsm8k_test", None)},
-        ("question", "answer"), gsm8k, "number", "",
+        ("question", "answer"), gsm8k, "number",
+        "no worked examples before the question, as in fine-tuning; the `<<calc>>` marks kept",
     ),
     "science10k_sciq": Task(
         {"train": _split(*_SCIQ, "train"), "test": _split(*_SCIQ, "test")}, SCIQ, sciq, "choice",
