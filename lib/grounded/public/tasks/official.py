@@ -5,7 +5,7 @@ drawn, what Science10k is and which ARC is meant is not public. What we put ther
 Prompts and choices are those of the lm-evaluation-harness, so that its scores apply.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -201,7 +201,8 @@ TASKS: dict[str, Task] = {
     "boolq": Task(
         {"train": _split(*_BOOLQ, "train"), "test": _split(*_BOOLQ, "validation")},
         ("passage", "question", "answer"), boolq, "choice",
-        "its validation rows are the test items, because the test labels are not public",
+        "its validation rows are the test items, because the test labels are not public; "
+        "passages as in google/boolq, without the titles that SuperGLUE puts before them",
     ),
 }  # fmt: skip
 
@@ -225,17 +226,14 @@ def load(
     task, known = TASKS[name], sha256 or {}
     files = {part: fetching.fetch(file, known.get(part)) for part, file in task.files.items()}
     dropped: dict[str, int] = {}
-    unwanted: set[tuple[str, ...]] = set()
-    if "removed" in files:
-        listed = fetching.rows(files["removed"].path, task.columns)
-        unwanted = {tuple(row[column] for column in task.columns) for _, row in listed}
+    unwanted = set(_examples(task, files["removed"].path)) if "removed" in files else set()
     pools: dict[str, list[Example]] = {"train": [], "test": []}
     for part in (part for part in pools if part in files):
-        for number, row in fetching.rows(files[part].path, task.columns):
-            if unwanted and tuple(row[column] for column in task.columns) in unwanted:
-                dropped["safety-related"] = dropped.get("safety-related", 0) + 1
-            elif (example := task.read(files[part].path, number, row)) is None:
+        for example in _examples(task, files[part].path):
+            if example is None:
                 dropped["no output"] = dropped.get("no output", 0) + 1
+            elif example in unwanted:
+                dropped["safety-related"] = dropped.get("safety-related", 0) + 1
             else:
                 pools[part].append(example)
     sizes = (task.sizes[0] if train is None else train, task.sizes[1] if test is None else test)
@@ -245,3 +243,8 @@ def load(
         dropped["asked in test"] = asked
     found = {part: file.sha256 for part, file in files.items()}
     return TaskData(name, drawn, items, task.measure, found, dropped)
+
+
+def _examples(task: Task, file: Path) -> Iterator[Example | None]:
+    for number, row in fetching.rows(file, task.columns):
+        yield task.read(file, number, row)
