@@ -39,6 +39,23 @@ _XSTEST = ("paul-rottger/exaggerated-safety", "d7bb5bd738c1fcbc36edd83d5e7d1b71a
 _XSTEST_LICENCE = "annotations by the authors; completions under the model makers' terms"
 
 
+_WILDGUARD = ("allenai/wildguard", "495b9dc837be594c6c5665b0f7f56169baf0d5be")
+_ADVBENCH = ("llm-attacks/llm-attacks", "098262edf85f807224e70ecd87b9d83716bf6b73")
+_STRONGREJECT = "alexandrasouly/strongreject"
+
+
+def _gsm8k(split: str, sha256: str) -> Source:
+    commit, file = "3101c7d5072418e28b9008a6636bde82a006892c", f"{split}.jsonl"
+    url = _github("openai/grade-school-math", commit, f"grade_school_math/data/{file}")
+    return Source(f"task_gsm8k_{split}", url, sha256, "MIT", f"gsm8k/{file}")
+
+
+def _harmbench(split: str, sha256: str) -> Source:
+    file = f"harmbench_behaviors_text_{split}.csv"
+    url = _github(*_HARMBENCH, f"data/behavior_datasets/{file}")
+    return Source(f"prompts_harmbench_{split}", url, sha256, "MIT", f"harmbench/{file}")
+
+
 def _xstest(model: str, sha256: str) -> Source:
     file = f"xstest_v2_completions_{model}.csv"
     url = _github(*_XSTEST, f"model_completions/{file}")
@@ -55,6 +72,61 @@ SOURCES: dict[str, Source] = {
             licence="MIT",
             mirror="harmbench_judge_val/text_behaviors_val_set.json",
         ),
+        _harmbench("all", "8d81accedd38eaaf8b760618622bb888417d1fd0c86eba65c427a16f1cbb4afc"),
+        _harmbench("test", "75d257b3e7428c52eb7b0154318f455af3e01b09a3794b5e2f3d36054f3c0e29"),
+        _harmbench("val", "7bfaaa5e2b9b95002c89e2d33c019f58e9e8496e2fc65d368f1eeb8179e69534"),
+        Source(
+            name="prompts_advbench",
+            url=_github(*_ADVBENCH, "data/advbench/harmful_behaviors.csv"),
+            sha256="6cd1a5c63c07610d7eb67307772ee5606017ee950b5770ab288a2c487489d3e1",
+            licence="MIT",
+            mirror="advbench/harmful_behaviors.csv",
+        ),
+        Source(
+            name="prompts_strongreject",
+            url=_github(
+                _STRONGREJECT,
+                "3432b2d696b428f242bd507df96d80f686571d5e",
+                "strongreject_dataset/strongreject_dataset.csv",
+            ),
+            sha256="4dd70357e4ff8b5d0ba5ebafecab5d6dd5633ce8046e3dd1c8bd93e64de44381",
+            licence="MIT; prompts from mixed sources",
+            mirror="strongreject/strongreject_dataset.csv",
+        ),
+        Source(
+            name="prompts_strongreject_small",
+            url=_github(
+                _STRONGREJECT,
+                "f7cad6c17e624e21d8df2278e918ae1dddb4cb56",
+                "strongreject_dataset/strongreject_small_dataset.csv",
+            ),
+            sha256="3051340e3e89a3598d764dde497d5fcda80e258ac05cc35e6bd87228ac3d467c",
+            licence="MIT; prompts from mixed sources",
+            mirror="strongreject/strongreject_small_dataset.csv",
+        ),
+        Source(
+            name="prompts_xstest",
+            url=_github(*_XSTEST, "xstest_prompts.csv"),
+            sha256="11783fb294ed017473ee53c207d71f2161c7672c8d0b037501e78387f801cb5a",
+            licence="CC-BY-4.0",
+            mirror="xstest/xstest_prompts.csv",
+        ),
+        Source(
+            name="template_harmbench",
+            url=_github(*_HARMBENCH, "eval_utils.py"),
+            sha256="46f1db751866848834d45d5128a18d4cc0a820828e89796ab51bc605d10c7058",
+            licence="MIT",
+            mirror="judges/harmbench/eval_utils.py",
+        ),
+        Source(
+            name="template_wildguard",
+            url=_github(*_WILDGUARD, "wildguard/utils.py"),
+            sha256="7b7d42eb60d68608a3b8ce1ba4468dcbb94938b812e365947a1f0a0b1252a3e0",
+            licence="Apache-2.0",
+            mirror="judges/wildguard/utils.py",
+        ),
+        _gsm8k("train", "17f347dc51477c50d4efb83959dbb7c56297aba886e5544ee2aaed3024813465"),
+        _gsm8k("test", "3730d312f6e3440559ace48831e51066acaca737f6eabec99bccb9e4b3c39d14"),
         _xstest("llama2new", "6365cc55ce0a593c7ab8785853d02784be027d97199d4077912b4313cd010099"),
         _xstest("mistralguard", "0ac03817b65e019a8f5b4b3eed805086f9f7fafe538ac9ebd156f80210af6903"),
         _xstest(

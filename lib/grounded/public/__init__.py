@@ -1,0 +1,1 @@
+"""Public models, benchmarks and judges: the counterpart of `microworld`, for real studies."""

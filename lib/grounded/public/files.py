@@ -1,0 +1,176 @@
+"""Files of the model hub's repositories at one revision, and the rows that they hold.
+
+The hub's own client downloads, resumes, caches and knows the token; here its errors become lines.
+Rows are checked as they are read: a wrong column, a broken line or an empty text is an error that
+names the file, the row and the column, and shows nothing of a text.
+"""
+
+import csv
+import json
+import lzma
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from grounded import paths
+from grounded.errors import GroundedError
+from grounded.sources import SourceAbsent, SourceError
+
+REVISION = re.compile("[0-9a-f]{40}")
+Row = tuple[int, dict[str, Any]]  # (row of the file, its values by column)
+
+
+@dataclass(frozen=True)
+class HubFiles:
+    """Files of one repository, by glob patterns.
+
+    revision: 40 hex digits, or None where none is known here: the caller resolves it at the first
+    run, keeps it with the study and hands it over from then on.
+    """
+
+    repository: str
+    patterns: tuple[str, ...]
+    revision: str | None
+    licence: str
+    gated: bool = False
+    kind: str = "dataset"
+
+
+def hub_files(wanted: HubFiles, revision: str | None = None) -> list[Path]:
+    """The files, on this machine, sorted by name; `revision` and errors as `hub_folder`."""
+    folder = hub_folder(wanted, revision)
+    return sorted({file for pattern in wanted.patterns for file in folder.glob(pattern)})
+
+
+def hub_folder(wanted: HubFiles, revision: str | None = None) -> Path:
+    """The folder that holds the files: in the hub's cache, where they are downloaded if need be.
+
+    revision: 40 hex digits, in place of the one in `wanted`.
+    SourceError where there is no revision, or none of that name; SourceAbsent for a repository
+    that is gated without access, missing or out of reach, or that holds no such file.
+    """
+    from huggingface_hub import errors, snapshot_download
+
+    name, at = wanted.repository, revision or wanted.revision
+    if at is None or not REVISION.fullmatch(at):
+        raise SourceError(f"{name}: revision: found {at!r}, wanted a commit of 40 hex digits")
+    try:
+        folder = snapshot_download(
+            name, repo_type=wanted.kind, revision=at, allow_patterns=list(wanted.patterns)
+        )
+    except errors.GatedRepoError as error:
+        raise SourceAbsent(
+            f"{name}: found a gated repository and no access to it, wanted its licence "
+            f"({wanted.licence}) accepted on the hub and `hf auth login` with that account"
+        ) from error
+    except errors.RevisionNotFoundError as error:
+        raise SourceError(
+            f"{name}: revision: found none that is {at}, wanted one it has"
+        ) from error
+    except errors.RepositoryNotFoundError as error:
+        raise SourceAbsent(
+            f"{name}: found no such {wanted.kind} on the hub, wanted its name as the hub has it, "
+            "or `hf auth login` where it is private"
+        ) from error
+    except OSError as error:  # no network, and not in the cache; the hub's errors are OSErrors
+        raise _absent(wanted, at, type(error).__name__) from error
+    if not any(any(Path(folder).glob(pattern)) for pattern in wanted.patterns):
+        raise _absent(wanted, at, "no file of that name")
+    return Path(folder)
+
+
+def _absent(wanted: HubFiles, at: str, why: str) -> SourceAbsent:
+    return SourceAbsent(
+        f"{wanted.repository}: found neither a copy nor a way to it ({why}), wanted "
+        f"{', '.join(wanted.patterns)} of that {wanted.kind} at revision {at} from the hub "
+        "or in its cache"
+    )
+
+
+def csv_rows(file: Path, columns: Sequence[str], encoding: str = "utf-8-sig") -> Iterator[Row]:
+    """The rows of a CSV file; the header is row 1, as a spreadsheet shows it.
+
+    GroundedError for a file that is missing or not in that encoding, a header that lacks one of
+    `columns` or has it twice, or a row with more or fewer fields than the header.
+    """
+    shown = paths.shown(file)
+    try:
+        with file.open(encoding=encoding, newline="") as handle:
+            reader = csv.reader(handle, strict=True)
+            header = next(reader, [])
+            for column in columns:
+                if header.count(column) != 1:
+                    # cut short: without a header these are texts
+                    found = ", ".join(name[:20] for name in header) or "none"
+                    raise GroundedError(
+                        f"{shown}: row 1: column {column!r}: found {found}, "
+                        f"wanted one named {column}"
+                    )
+            for number, row in enumerate(reader, start=2):
+                if row and len(row) != len(header):
+                    raise GroundedError(
+                        f"{shown}: row {number}: found {len(row)} fields, wanted {len(header)} "
+                        "(a text that holds commas or line breaks stands in quotes)"
+                    )
+                if row:  # a blank line is none
+                    yield number, dict(zip(header, row, strict=True))
+    except UnicodeError as error:
+        raise GroundedError(
+            f"{shown}: found bytes that are not {encoding} ({_place(file, error)}), "
+            f"wanted a file in {encoding}"
+        ) from error
+    except (csv.Error, LookupError) as error:
+        raise GroundedError(f"{shown}: found no readable CSV ({error}), wanted one") from error
+    except OSError as error:
+        raise GroundedError(f"{shown}: found no file to read ({error.strerror})") from error
+
+
+def jsonl_rows(file: Path, columns: Sequence[str]) -> Iterator[Row]:
+    """The objects of a JSON Lines file, .xz or plain, UTF-8; rows are lines, from 1.
+
+    GroundedError for a file that is missing or broken, a line that is no JSON object, or an
+    object without one of `columns`.
+    """
+    shown, number = paths.shown(file), 0
+    opened: Any = lzma.open if file.suffix == ".xz" else open
+    try:
+        with opened(file, "rb") as handle:
+            for number, line in enumerate(handle, start=1):
+                if not line.strip():
+                    continue
+                row = json.loads(line)
+                for column in columns:
+                    if not isinstance(row, dict) or column not in row:
+                        raise GroundedError(
+                            f"{shown}: line {number}: field {column!r}: found none, wanted one"
+                        )
+                yield number, row
+    except (ValueError, lzma.LZMAError, EOFError) as error:
+        # of a text, only the kind of error is told
+        raise GroundedError(
+            f"{shown}: line {number}: found {type(error).__name__}, wanted a JSON object in UTF-8"
+        ) from error
+    except OSError as error:
+        raise GroundedError(f"{shown}: found no file to read ({error.strerror})") from error
+
+
+def text(file: Path, row: int, column: str, value: Any) -> str:
+    """The value, as it stands; GroundedError where it is no text or nothing but spaces."""
+    if not isinstance(value, str) or not value.strip():
+        found = "an empty text" if isinstance(value, str) else type(value).__name__
+        raise GroundedError(
+            f"{paths.shown(file)}: row {row}: column {column!r}: found {found}, wanted a text"
+        )
+    return value
+
+
+def _place(file: Path, error: UnicodeError) -> str:
+    """Where a file stops being UTF-8, by row of text; the error itself counts within a block."""
+    try:
+        file.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as exact:
+        lines = exact.object[: exact.start].count(b"\n") + 1
+        return f"line {lines}, byte {exact.object[exact.start]:#04x}"
+    return type(error).__name__

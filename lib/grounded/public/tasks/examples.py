@@ -1,0 +1,97 @@
+"""One example of a task, and the draw of train and test: seeded, and without an overlap."""
+
+import random
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from grounded.errors import GroundedError
+
+TEST_SEED = 4242  # the test items are the same for every run
+Measure = Literal["number", "choice", "pattern", "reference"]
+
+
+@dataclass(frozen=True)
+class Example:
+    """A prompt, the completion that is trained on, and what a reply is scored against.
+
+    answer: the number (GSM8K), the text of the right choice, or the reference. choices: the texts
+    that compete, without the space before them; `right` is the place of the right one, from 0.
+    """
+
+    prompt: str
+    completion: str
+    answer: str
+    choices: tuple[str, ...] = ()
+    right: int | None = None
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """A task's examples, and where they come from.
+
+    measure: how capability is scored: the `number` in a reply, the likeliest `choice`, what a
+    `pattern` finds in a reply, or the likelihood of the `reference`. sha256: of each file as it
+    was found, for the study's lock. dropped: why rows were left out, and how many. pattern: the
+    user's, where that is the measure.
+    """
+
+    task: str
+    train: tuple[Example, ...]
+    test: tuple[Example, ...]
+    measure: Measure
+    sha256: Mapping[str, str]
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    pattern: str | None = None
+
+
+def key(text: str) -> str:
+    """What makes two prompts the same: their words, whatever the case, spacing and punctuation."""
+    plain = unicodedata.normalize("NFKC", text).casefold()
+    return " ".join(re.findall(r"\w+", plain)) or plain
+
+
+def draw(
+    task: str,
+    train: Sequence[Example],
+    test: Sequence[Example] | None,
+    sizes: tuple[int | None, int | None],
+    seed: int,
+) -> tuple[tuple[Example, ...], tuple[Example, ...], int]:
+    """Train and test examples, and how many of `train` were left out because `test` asks them.
+
+    train, test: all there are; without `test`, its items are taken from `train` first, the same
+    for every seed. sizes: how many of train and test (None: all). A larger draw of one seed
+    starts with the smaller one; all the test examples come in the order of their file.
+    GroundedError where there are too few.
+    """
+    number, test_number = sizes
+    if test is None:
+        if test_number is None:
+            raise GroundedError(f"{task}: test: found no number, wanted one: there is no test file")
+        test = _some(task, "test", _different(train), test_number, TEST_SEED)
+    elif test_number is not None:
+        test = _some(task, "test", test, test_number, TEST_SEED)
+    asked = {key(example.prompt) for example in test}
+    left = [example for example in train if key(example.prompt) not in asked]
+    drawn = _some(task, "train", left, len(left) if number is None else number, seed)
+    return tuple(drawn), tuple(test), len(train) - len(left)
+
+
+def _different(examples: Sequence[Example]) -> list[Example]:
+    """The first example of each prompt."""
+    return list({key(example.prompt): example for example in reversed(examples)}.values())[::-1]
+
+
+def _some(
+    task: str, split: str, examples: Sequence[Example], number: int, seed: int
+) -> list[Example]:
+    if not 0 < number <= len(examples):
+        raise GroundedError(
+            f"{task}: {split}: found {number} examples asked for, wanted 1 to {len(examples)}"
+        )
+    places = list(range(len(examples)))
+    random.Random(f"{task} {split} {seed}").shuffle(places)
+    return [examples[place] for place in places[:number]]
