@@ -14,7 +14,7 @@ export PYTHONUNBUFFERED = 1
 export HF_HUB_DISABLE_TELEMETRY = 1
 
 run = .venv/bin/python -m workflow
-tests = .venv/bin/python -m pytest -n $(JOBS)
+tests = .venv/bin/python -m pytest -n $(JOBS) --dist worksteal
 
 .PHONY: help figures test reproduce models notebooks bench lint clean test-all lock setup
 
