@@ -1,4 +1,4 @@
-"""Resolve requirements.in into requirements.lock, and write environment.yml from the lock.
+"""Resolve requirements.in into requirements.lock, and write from it environment.yml and Binder's.
 
 The lock holds every package for Python 3.11 to 3.14 on each platform. Left out are the GPU
 libraries that the Linux build of torch names: whether they are wanted depends on the machine, and
@@ -15,6 +15,14 @@ from tempfile import TemporaryDirectory
 from grounded.records import replacing
 
 ROOT = Path(__file__).resolve().parents[2]
+BINDER = ".binder/requirements.txt"
+BINDER_HEAD = (
+    "# What the figures need, and no torch; written by `make lock` from requirements.lock.\n"
+)
+READING = """
+    pydantic PyYAML numpy pandas pyarrow pooch tqdm scipy statsmodels scikit-learn matplotlib
+    seaborn ipykernel
+""".split()
 GPU_LIBRARIES = re.compile(r"(nvidia|cuda)-|triton==")
 LOCK_HEAD = "# Every package, exactly; written by `make lock` from requirements.in.\n"
 CONDA_HEAD = """\
@@ -46,18 +54,40 @@ def resolve(root: Path) -> str:
         fresh = Path(folder, "requirements.lock")
         if (old := root / "requirements.lock").exists():
             shutil.copy(old, fresh)
-        command = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--universal"]
-        command += ["--python-version", "3.11", "--no-annotate", "--no-header"]
-        command += ["--output-file", str(fresh), "requirements.in"]
-        subprocess.run(command, cwd=root, check=True)
-        found = pins(fresh.read_text())
+        found = pins(_compile(root / "requirements.in", fresh))
     return LOCK_HEAD + "".join(f"{pin}\n" for pin in found if not GPU_LIBRARIES.match(pin))
 
 
+def binder(lock: str) -> str:
+    """The text of Binder's requirements: of the lock, what the reading of results needs."""
+    with TemporaryDirectory() as folder:
+        wanted, fresh = Path(folder, "reading.in"), Path(folder, "reading.txt")
+        names = {name.lower() for name in READING}
+        wanted.write_text(
+            "".join(f"{p}\n" for p in pins(lock) if p.split("==")[0].lower() in names)
+        )
+        fresh.write_text(lock)  # the pins that it holds are kept
+        return BINDER_HEAD + "".join(f"{pin}\n" for pin in pins(_compile(wanted, fresh)))
+
+
+def _compile(wanted: Path, fresh: Path) -> str:
+    """What follows from the requirements in a file, as uv resolves them."""
+    command = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--universal"]
+    command += ["--python-version", "3.11", "--no-annotate", "--no-header"]
+    command += ["--output-file", str(fresh), str(wanted)]
+    subprocess.run(command, check=True)
+    return fresh.read_text()
+
+
 def main() -> None:
-    """Rewrite both files."""
+    """Rewrite the three files."""
     lock = resolve(ROOT)
-    for name, text in {"requirements.lock": lock, "environment.yml": environment(lock)}.items():
+    texts = {
+        "requirements.lock": lock,
+        "environment.yml": environment(lock),
+        BINDER: binder(lock),
+    }
+    for name, text in texts.items():
         with replacing(ROOT / name) as temporary:
             temporary.write_text(text)
 
