@@ -102,7 +102,8 @@ def publishing(study: Study, default: str) -> list[Job]:
 
     A page of the study that its own parameters name is executed as it stands.
     """
-    names = [*NOTEBOOKS.values(), *notebooks.figure_notebooks()]
+    tour = [notebooks.QUICKSTART] if study.name == default else []
+    names = [*tour, *NOTEBOOKS.values(), *notebooks.figure_notebooks()]
     return [
         Job(
             id=f"notebooks/{name}",
