@@ -21,6 +21,7 @@ from grounded.public.tasks import TASKS
 
 LLAMA_1B, LLAMA_8B, QWEN_4B, QWEN_8B = model_standins.MAKERS
 SORRY, AIR = "sorry-bench/sorry-bench-202406", "stanford-crfm/air-bench-2024"
+EXPIRED = "hf_standinExpiredToken"
 
 
 @pytest.fixture(scope="session")
@@ -190,6 +191,13 @@ def test_a_gate_opens_for_a_login_and_for_a_token_at_hand(hub, home, stock, logi
     assert again[0]["found"] == parts and len(parts) > len(logged_in[0]["found"]) > 1
 
 
+def test_a_token_that_the_hub_does_not_take_is_one_line(hub, home, stock):
+    for one in ask(hub, home, "files", token=EXPIRED, wanted=gated(stock)):
+        assert one["kind"] == "SourceAbsent"
+        assert "found a token that the hub does not take" in one["error"]
+        assert "hf auth login" in one["error"] and "\n" not in one["error"]
+
+
 # ---------------------------------------------------------------- what is wrong or breaks
 
 
@@ -230,6 +238,13 @@ def test_half_a_download_is_never_used(hub, home, stock):
     (whole,) = ask(hub, home, "files", wanted=wanted)
     assert whole["found"]["model.safetensors"] == sha256(stock, QWEN_4B, "model.safetensors")
     assert ask(hub, home, "files", offline=True, wanted=wanted) == [whole]
+
+
+def test_a_hub_that_hangs_up_is_one_line(hub, home, stock):
+    hub.after["question.jsonl"] = 0
+    (found,) = ask(hub, home, "files", token=MEMBER, wanted=[of(stock, SORRY, "question.jsonl")])
+    assert found["kind"] == "SourceAbsent" and "\n" not in found["error"]
+    assert found["error"].startswith(f"{SORRY}: found neither a copy nor a way to it (")
 
 
 def test_half_a_file_of_the_web_is_never_used(hub, home, stock):
