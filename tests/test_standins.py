@@ -8,6 +8,7 @@ import hashlib
 import re
 
 import pytest
+import tiny_judges as tiny
 from standins import judges as judge_standins
 from standins import models as model_standins
 from standins.asking import ask
@@ -107,6 +108,15 @@ def test_every_published_judge_loads_by_its_hub_id_and_judges(hub, home, stock, 
         assert one["found"]["revision"].startswith(f"{repository}@{commits[repository]}"), name
         for label, parsed, mass in one["found"]["verdicts"]:
             assert parsed and label in (True, False) and mass > 0.9, name
+    verdicts = [verdict for one in found.values() for verdict in one["found"]["verdicts"]]
+    assert {label for label, _, _ in verdicts} == {True, False}  # they read what they judge
+    prompt_texts = {
+        "llama_guard_3_8b": tiny.GUARD_8B, "llama_guard_3_1b": tiny.GUARD_1B,
+        "granite_guardian_3.1_8b": tiny.GRANITE, "sorry_bench": tiny.SORRY,
+        "strongreject": tiny.STRONGREJECT, "wildguard_harm": tiny.WILDGUARD,
+    }  # fmt: skip
+    for name, text in prompt_texts.items():
+        assert found[name]["found"]["template"] == hashlib.sha256(text.encode()).hexdigest(), name
 
 
 def test_every_task_loads_from_where_it_is_published(hub, home, stock):

@@ -44,8 +44,8 @@ def ask(
 ) -> Any:
     """What the function of that name in `questions` finds, as JSON brings it.
 
-    token: as in HF_TOKEN. offline: as a user says it, with HF_HUB_OFFLINE. Whatever the process
-    writes to the screen, an AssertionError where it holds a token.
+    token: as in HF_TOKEN. offline: as a user says it, with HF_HUB_OFFLINE. AssertionError where
+    a token stands in what the process writes, to the screen or in a file.
     """
     told = environment(hub, home, token) | ({"HF_HUB_OFFLINE": "1"} if offline else {})
     done = subprocess.run(
@@ -56,9 +56,11 @@ def ask(
         text=True,
         timeout=300,
     )
-    said = done.stdout + done.stderr
-    logged_in = home / "hub" / "token"
-    for secret in (token, logged_in.read_text() if logged_in.exists() else None):
-        assert secret is None or secret not in said, "found a token in what a process said"
+    said, login = done.stdout + done.stderr, home / "hub" / "token"
+    for secret in filter(None, (token, login.read_text() if login.exists() else None)):
+        assert secret not in said, "found a token in what a process said"
+        for file in home.rglob("*"):
+            if file != login and file.is_file():
+                assert secret.encode() not in file.read_bytes(), f"found a token in {file.name}"
     assert done.returncode == 0, said
     return json.loads(done.stdout.splitlines()[-1])
