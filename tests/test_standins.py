@@ -201,6 +201,17 @@ def test_a_gate_opens_for_a_login_and_for_a_token_at_hand(hub, home, stock, logi
     assert again[0]["found"] == parts and len(parts) > len(logged_in[0]["found"]) > 1
 
 
+@pytest.mark.parametrize("token", [None, STRANGER, MEMBER])
+def test_access_can_be_asked_for_before_anything_is_downloaded(hub, home, token):
+    kinds = {LLAMA_8B: "model", SORRY: "dataset", QWEN_4B: "model"}
+    shut = None if token == MEMBER else "GatedRepoError"
+    found = ask(hub, home, "access", token=token, names=kinds)
+    assert found == {LLAMA_8B: shut, SORRY: shut, QWEN_4B: None}
+    # everybody may see what a gated repository holds, so a listing tells nothing of access
+    assert set(ask(hub, home, "commits", token=token, names=kinds)) == set(kinds)
+    assert not any("/resolve/" in asked.path for asked in hub.asked)
+
+
 def test_a_token_that_the_hub_does_not_take_is_one_line(hub, home, stock):
     for one in ask(hub, home, "files", token=EXPIRED, wanted=gated(stock)):
         assert one["kind"] == "SourceAbsent"

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-API = re.compile("/api/(models|datasets)/([^/]+/[^/]+)(?:/(revision|tree)/([^/]+))?")
-RESOLVE = re.compile("/(datasets/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
+NAME = "([^/]+/[^/]+)"
+API = re.compile(f"/api/(models|datasets)/{NAME}(?:/(revision|tree|auth-check)(?:/([^/]+))?)?")
+RESOLVE = re.compile(f"/(datasets/)?{NAME}/resolve/([^/]+)/(.+)")
 WEB = "/web/"  # before the host and path of a file that is no repository's
 RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 LARGE = (".safetensors", ".parquet", ".xz")  # what the hub keeps by sha256, beside git
@@ -139,7 +140,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _api(self, kind: str, name: str, verb: str | None, revision: str | None) -> None:
         repository = self._repository(kind, name, revision)
-        if repository is None:
+        if repository is None or (verb == "auth-check" and self._shut(repository)):
             return
         files = sorted(p for p in repository.folder.rglob("*") if p.is_file())
         paths = {str(file.relative_to(repository.folder)): file for file in files}
@@ -154,12 +155,19 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _resolve(self, repository: Repository, name: str) -> None:
         file, commit = repository.folder / name, {"X-Repo-Commit": repository.commit}
-        if repository.gated and self._token() != MEMBER:
-            self._no(403 if self._token() else 401, "GatedRepo")
-        elif not file.is_file():
+        if self._shut(repository):
+            return
+        if not file.is_file():
             self._no(404, "EntryNotFound", more=commit)
         else:
             self._file(file, {**commit, "ETag": f'"{_digest(file)}"'})
+
+    def _shut(self, repository: Repository) -> bool:
+        """Whether the gate is shut to who asks; then it has been said."""
+        shut = repository.gated and self._token() != MEMBER
+        if shut:
+            self._no(403 if self._token() else 401, "GatedRepo")
+        return shut
 
     def _file(self, file: Path, more: Mapping[str, str]) -> None:
         body, status, headers = file.read_bytes(), 200, {"Accept-Ranges": "bytes", **more}

@@ -51,6 +51,19 @@ def commits(names: dict[str, str]) -> Any:
     return {name: HfApi().repo_info(name, repo_type=kind).sha for name, kind in names.items()}
 
 
+def access(names: dict[str, str]) -> Any:
+    """What the hub's client says of access to repositories by kind: None, or the error's name."""
+    from huggingface_hub import HfApi, errors
+
+    found: dict[str, str | None] = dict.fromkeys(names)
+    for name, kind in names.items():
+        try:
+            HfApi().auth_check(name, repo_type=kind)
+        except errors.HfHubHTTPError as error:
+            found[name] = type(error).__name__
+    return found
+
+
 def models(revisions: dict[str, str]) -> Any:
     """Of each model: its class, its weights, and what it replies to one prompt twice."""
     from grounded import generate, loading
