@@ -74,7 +74,13 @@ def hub_folder(wanted: HubFiles, revision: str | None = None) -> Path:
             f"{name}: found no such {wanted.kind} on the hub, wanted its name as the hub has it, "
             "or `hf auth login` where it is private"
         ) from error
-    except OSError as error:  # no network, and not in the cache; the hub's errors are OSErrors
+    except (OSError, errors.HTTPError) as error:
+        # no network, and not in the cache; a refusal of the hub's is both of these, a connection
+        # that breaks off the latter alone
+        if isinstance(error, errors.HfHubHTTPError) and error.response.status_code == 401:
+            raise SourceAbsent(
+                f"{name}: found a token that the hub does not take, wanted `hf auth login` anew"
+            ) from error
         raise _absent(wanted, at, type(error).__name__) from error
     if not any(any(Path(folder).glob(pattern)) for pattern in wanted.patterns):
         raise _absent(wanted, at, "no file of that name")
