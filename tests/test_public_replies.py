@@ -78,7 +78,7 @@ def test_continuous_batching_sees_nan_and_lost_replies(monkeypatch):
         return dict(list(whole(*args, **kwargs).items())[1:])
 
     monkeypatch.setattr(engine._model, "generate_batch", cut)
-    kept = {}
+    kept: dict[int, Reply] = {}
     with pytest.raises(GroundedError, match="prompt 0: found no reply by continuous batching"):
         collect(engine, kept, prompts(4), continuous=SMALL)
     assert sorted(kept) == [1, 2, 3]
@@ -159,7 +159,7 @@ def test_the_batch_is_halved_until_it_fits(monkeypatch, capsys):
 def test_replies_that_are_done_outlive_the_memory(monkeypatch):
     engine = Engine(wordy(), tiny.tokenizer(), batch_size=4)
     tried = limited(engine, monkeypatch, most=4)
-    kept = {}
+    kept: dict[int, Reply] = {}
     for place, reply in engine.replies(prompts(8), HOW):
         kept[place] = reply
         if len(kept) == 4:  # someone else takes memory away

@@ -7,7 +7,7 @@ and tries again. Prompts go as they are: the server writes the chat template aro
 import asyncio
 import os
 import sys
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +22,7 @@ from grounded.public.asking import Asking, in_order
 # Fields of vLLM beside OpenAI's: a reply's special tokens stay in its text, and no penalty that
 # the model's author set changes what the model's first choice is.
 FIELDS: Mapping[str, object] = {"skip_special_tokens": False, "repetition_penalty": 1.0}
+Pair = tuple[int, Reply]  # the place of a prompt, and its reply
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Server:
 
     def replies(
         self, model: str, prompts: Sequence[str], how: Asking, label: str | None = None
-    ) -> Iterator[tuple[int, Reply]]:
+    ) -> Generator[Pair, None, None]:
         """(place of the prompt, its reply), as they come.
 
         model: a name that it serves, of the base model or of an adapter. label: of a progress bar
@@ -97,11 +98,11 @@ class Server:
 
     async def _replies(
         self, model: str, prompts: Sequence[str], how: Asking
-    ) -> AsyncGenerator[tuple[int, Reply], None]:
+    ) -> AsyncGenerator[Pair, None]:
         gate = asyncio.Semaphore(self.concurrency)
         failed: list[GroundedError] = []
 
-        async def one(place: int, prompt: str) -> tuple[int, Reply] | None:
+        async def one(place: int, prompt: str) -> Pair | None:
             async with gate:
                 if failed:
                     return None
@@ -115,15 +116,18 @@ class Server:
 
         async with openai.AsyncOpenAI(**self._how()) as client:
             tasks = [asyncio.create_task(one(*pair)) for pair in enumerate(prompts)]
-            for done in asyncio.as_completed(tasks):
-                if (found := await done) is not None:
-                    yield found
+            try:
+                for done in asyncio.as_completed(tasks):
+                    if (found := await done) is not None:
+                        yield found
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
         if failed:
             raise failed[0]
 
-    async def _ask(
-        self, client: openai.AsyncOpenAI, model: str, prompt: str, how: Asking
-    ) -> Reply:
+    async def _ask(self, client: openai.AsyncOpenAI, model: str, prompt: str, how: Asking) -> Reply:
         template = {"chat_template_kwargs": dict(how.options)} if how.options else {}
         answer = await client.chat.completions.create(
             model=model,
@@ -148,7 +152,7 @@ def _reply(answer: Any) -> Reply:
     tokens or none is not: the server lost it, or put it elsewhere (as reasoning, say).
     """
     choices = getattr(answer, "choices", None)
-    if not choices or choices[0].message is None:
+    if not choices or getattr(choices[0], "message", None) is None:
         raise _NoReply("found an answer without choices, wanted one of a chat completion")
     text, finish, usage = choices[0].message.content, choices[0].finish_reason, answer.usage
     if finish not in ("stop", "length"):
@@ -169,7 +173,7 @@ def _line(error: Exception, server: Server) -> str:
     if isinstance(error, openai.APITimeoutError):
         return f"found no answer within {server.timeout:g} s in {tries}, wanted one"
     if isinstance(error, openai.APIConnectionError):
-        return f"found no server there in {tries}, wanted one that listens"
+        return f"found no connection in {tries}, wanted a server that listens there"
     if isinstance(error, openai.NotFoundError):
         return "found no such model or path (status 404), wanted a name that the server lists"
     if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
@@ -184,8 +188,20 @@ def _line(error: Exception, server: Server) -> str:
     return f"found an answer that cannot be read ({type(error).__name__}), wanted JSON"
 
 
-def _stepped[T](found: AsyncGenerator[T, None]) -> Iterator[T]:
+def _stepped(found: AsyncGenerator[Pair, None]) -> Iterator[Pair]:
     """What an asynchronous generator yields, from a thread of its own.
 
     The thread of a notebook already runs an event loop, which cannot run another.
     """
+
+    async def step() -> Pair | None:
+        return await anext(found, None)
+
+    with ThreadPoolExecutor(1) as thread:
+        runner = asyncio.Runner()
+        try:
+            while (pair := thread.submit(runner.run, step()).result()) is not None:
+                yield pair
+        finally:  # also where the caller wants no more of them
+            thread.submit(runner.run, found.aclose()).result()
+            thread.submit(runner.close).result()
