@@ -1,55 +1,23 @@
 """Replies of real models: as the reference writes them, whatever memory there is and is worn."""
 
 import json
-import random
 import shutil
 
 import pytest
 import tiny_models as tiny
 import torch
-from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
+from tiny_replies import HOW, NEW, adapter, prompts, reference, wordy
 from transformers import ContinuousBatchingConfig
 
-from grounded import generate, loading
+from grounded import generate
 from grounded.errors import GroundedError
 from grounded.generate import Reply
 from grounded.public import devices, replies
 from grounded.public.asking import Asking
 from grounded.public.replies import Engine
 
-NEW = 12
-HOW = Asking(NEW)
 SMALL = ContinuousBatchingConfig(num_blocks=64, page_size=16, max_batch_tokens=64)
-
-
-def wordy(architecture="llama", seed=0):
-    """A tiny model with many end tokens, so that replies end at different places."""
-    model = tiny.model(architecture, seed)
-    ends = ["<|end|>", *(f"w{i}" for i in range(6))]
-    model.generation_config.eos_token_id = tiny.tokenizer().convert_tokens_to_ids(ends)
-    return model
-
-
-def prompts(number=30, longest=12):
-    return tiny.sentences(random.Random(1), number, longest=longest)
-
-
-def reference(model, asked, new=NEW):
-    return generate.reply(model, tiny.tokenizer(), asked, new, 7)
-
-
-def adapter(folder, seed=5):
-    """An adapter of the tiny llama with weights drawn at random."""
-    loading.quiet()
-    base = wordy()
-    torch.manual_seed(seed)
-    config = LoraConfig(
-        r=4, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM",
-        init_lora_weights=False,
-    )  # fmt: skip
-    get_peft_model(base, config).save_pretrained(folder)
-    return folder
 
 
 @pytest.mark.parametrize("architecture", tiny.ARCHITECTURES)

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-import test_public_replies as local
 import tiny_models as tiny
+import tiny_replies as local
 
 from grounded import generate
 from grounded.errors import GroundedError

@@ -89,7 +89,8 @@ class Engine:
 
         rows = [self._tokens(prompt, how) for prompt in prompts]
         self._check_room(rows, how)
-        torch.manual_seed(how.seed)
+        if how.temperature > 0:
+            torch.manual_seed(how.seed)
         found = self._continuous(rows, how, continuous) if continuous else self._batches(rows, how)
         with tqdm(total=len(rows), desc=label, disable=label is None, file=sys.stderr) as bar:
             for place, tokens in found:
