@@ -4,6 +4,7 @@ import asyncio
 import json
 import socket
 import threading
+import traceback
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -120,6 +121,7 @@ def failure(server, asked, model="base", kept=None, **how):
             if kept is not None:
                 kept[place] = reply
     line = str(e.value)
+    assert "".join(traceback.format_exception(e.value)).count("Traceback") == 1  # no other's words
     assert "\n" not in line and line.startswith(f"{server.url}: {model}: prompt ")
     return line
 
@@ -268,7 +270,9 @@ def test_a_server_that_is_down_is_one_line():
         for ask in (there.models, lambda: there.reply("base", ["w1"], HOW)):
             with pytest.raises(GroundedError, match="found no connection in 1 tries") as e:
                 ask()
-            assert KEY not in str(e.value) and str(e.value).startswith(there.shown)
+            told = "".join(traceback.format_exception(e.value))
+            assert KEY not in told and told.count("Traceback") == 1
+            assert str(e.value).startswith(there.shown)
 
 
 def test_a_name_that_is_not_served_is_one_line():
@@ -287,6 +291,7 @@ def test_a_name_that_is_not_served_is_one_line():
         (completion("w1", "content_filter", 2), "finish reason: found 'content_filter'"),
         ({**completion("w1", "stop", 2), "choices": []}, "found an answer without choices"),
         ({**completion("w1", "stop", 2), "usage": None}, "found an answer without usage"),
+        ({**completion("w1", "stop", 2), "usage": {}}, "found an answer without usage"),
         (b"<html>", "found an answer that cannot be read"),
         (b'"w1"', "found an answer without choices"),
     ],
@@ -309,8 +314,20 @@ def test_the_key_is_the_environments_and_in_no_line_or_log(status, monkeypatch, 
     assert caplog.text and KEY not in caplog.text + line
 
 
+def test_a_bar_shows_what_is_left_to_who_wants_one(capsys):
+    with serving() as server:
+        there = Server(server.url)
+        there.reply("base", ["w1", "w2"], HOW)
+        assert capsys.readouterr().err == ""
+        there.reply("base", ["w1", "w2"], HOW, label="replies")
+    Engine(local.wordy(), tiny.tokenizer()).reply(["w1", "w2", "w3"], HOW, label="replies")
+    told = capsys.readouterr().err
+    assert "replies: 100%" in told and "2/2" in told and "3/3" in told
+
+
 def test_bad_settings_are_one_line():
-    with pytest.raises(GroundedError, match="url: found 'localhost:8000', wanted http"):
-        Server("localhost:8000")
+    for url in ("localhost:8000", "http:///v1", "http://localhost:many/v1"):
+        with pytest.raises(GroundedError, match=f"url: found '{url}', wanted http"):
+            Server(url)
     with pytest.raises(GroundedError, match="concurrency: found 0, wanted 1 or more"):
         Server("http://localhost:8000/v1", concurrency=0)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tqdm import tqdm
 from transformers import (
     ContinuousBatchingConfig,
     GenerationConfig,
@@ -85,8 +86,6 @@ class Engine:
         GroundedError for prompts that leave no room for a reply in the model's context (before
         any is asked), logits that are NaN, or a prompt that does not fit into memory alone.
         """
-        from tqdm import tqdm
-
         rows = [self._tokens(prompt, how) for prompt in prompts]
         self._check_room(rows, how)
         if how.temperature > 0:

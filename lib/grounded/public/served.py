@@ -7,13 +7,15 @@ and tries again. Prompts go as they are: the server writes the chat template aro
 import asyncio
 import os
 import sys
-from collections.abc import AsyncGenerator, Generator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 import openai
+from tqdm import tqdm
 
 from grounded.errors import GroundedError
 from grounded.generate import Reply
@@ -42,7 +44,12 @@ class Server:
     fields: Mapping[str, object] = field(default_factory=lambda: dict(FIELDS))
 
     def __post_init__(self) -> None:
-        if urlsplit(self.url).scheme not in ("http", "https"):
+        try:
+            parts = urlsplit(self.url)
+            whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:  # a port that is no number
+            whole = False
+        if not whole:
             raise GroundedError(f"server: url: found {self.shown!r}, wanted http(s)://host:port/v1")
         if self.concurrency < 1:
             raise GroundedError(f"server: concurrency: found {self.concurrency}, wanted 1 or more")
@@ -62,7 +69,7 @@ class Server:
             with openai.OpenAI(**self._how()) as client:
                 return sorted(model.id for model in client.models.list())
         except (openai.OpenAIError, ValueError) as error:
-            raise GroundedError(f"{self.shown}: {_line(error, self)}") from error
+            raise GroundedError(f"{self.shown}: {_line(error, self)}") from None
 
     def reply(
         self, model: str, prompts: Sequence[str], how: Asking, label: str | None = None
@@ -81,10 +88,9 @@ class Server:
         out or refuses, a name that it does not serve, or an answer without a reply in it. It
         names the URL, the model and the place of the prompt, and shows nothing of a text.
         """
-        from tqdm import tqdm
-
-        with tqdm(total=len(prompts), desc=label, disable=label is None, file=sys.stderr) as bar:
-            for found in _stepped(self._replies(model, prompts, how)):
+        bar = tqdm(total=len(prompts), desc=label, disable=label is None, file=sys.stderr)
+        with bar, closing(_stepped(self._replies(model, prompts, how))) as pairs:
+            for found in pairs:
                 yield found
                 bar.update()
 
@@ -111,7 +117,6 @@ class Server:
                 except (openai.OpenAIError, ValueError) as error:
                     line = f"{self.shown}: {model}: prompt {place}: {_line(error, self)}"
                     failed.append(GroundedError(line))
-                    failed[-1].__cause__ = error
                     return None
 
         async with openai.AsyncOpenAI(**self._how()) as client:
@@ -157,16 +162,17 @@ def _reply(answer: Any) -> Reply:
     text, finish, usage = choices[0].message.content, choices[0].finish_reason, answer.usage
     if finish not in ("stop", "length"):
         raise _NoReply(f"finish reason: found {finish!r}, wanted stop or length")
-    if usage is None:
+    written = getattr(usage, "completion_tokens", None)
+    if not isinstance(written, int):
         raise _NoReply("found an answer without usage, wanted its completion_tokens")
-    tokens = usage.completion_tokens - (finish == "stop")
+    tokens = written - (finish == "stop")
     if not text and (finish, tokens) != ("stop", 0):
-        raise _NoReply(f"found an empty answer of {usage.completion_tokens} tokens, wanted a text")
+        raise _NoReply(f"found an empty answer of {written} tokens, wanted a text")
     return Reply(text or "", finish, tokens)
 
 
 def _line(error: Exception, server: Server) -> str:
-    """What went wrong, in the place of the client's own words, which may hold a server's page."""
+    """What went wrong, in place of the client's own words, which may repeat a prompt or a key."""
     tries = f"{server.retries + 1} tries"
     if isinstance(error, _NoReply):
         return str(error)
@@ -188,7 +194,7 @@ def _line(error: Exception, server: Server) -> str:
     return f"found an answer that cannot be read ({type(error).__name__}), wanted JSON"
 
 
-def _stepped(found: AsyncGenerator[Pair, None]) -> Iterator[Pair]:
+def _stepped(found: AsyncGenerator[Pair, None]) -> Generator[Pair, None, None]:
     """What an asynchronous generator yields, from a thread of its own.
 
     The thread of a notebook already runs an event loop, which cannot run another.
