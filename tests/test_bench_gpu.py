@@ -17,9 +17,13 @@ from workflow import bench_gpu, gpu_work, shapes
 CPU = torch.device("cpu")
 
 
-def test_llama_8b_has_the_weights_that_its_release_tells():
-    # the model's card on the hub: 8,030,261,248 parameters (tensors of the safetensors files)
-    assert shapes.LLAMA_3_1_8B.parameters == 8_030_261_248
+def test_llama_8b_has_its_8_billion_weights():
+    # a layer: q, o 2 * 4096^2, k, v 2 * 4096*1024, gate, up, down 3 * 4096*14336, 2 norms of 4096
+    layer = 33_554_432 + 8_388_608 + 176_160_768 + 8_192
+    # embedding and head 2 * 128256*4096, the last norm
+    assert shapes.LLAMA_3_1_8B.parameters == 32 * layer + 1_050_673_152 + 4_096
+    made = gpu_work.random_model(shapes.LLAMA_3_1_8B, torch.device("meta"), torch.bfloat16)
+    assert sum(weight.numel() for weight in made.parameters()) == shapes.LLAMA_3_1_8B.parameters
 
 
 def test_operations_of_training_are_those_of_a_hand():
