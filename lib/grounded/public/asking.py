@@ -1,0 +1,33 @@
+"""How replies are asked for, the same for the engine on this machine and for a server."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from grounded.errors import GroundedError
+from grounded.generate import Reply
+
+
+@dataclass(frozen=True)
+class Asking:
+    """What a reply is asked with, beside its prompt.
+
+    max_new_tokens: 1 or more. options: what the chat template is told beside the user's turn, as
+    `{"enable_thinking": False}` for Qwen3. temperature: 0 is greedy; above 0 tokens are drawn
+    from the seed, and then a reply hangs on its batch too.
+    """
+
+    max_new_tokens: int
+    options: Mapping[str, object] = field(default_factory=dict)
+    temperature: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.max_new_tokens < 1:
+            raise GroundedError(f"max_new_tokens: found {self.max_new_tokens}, wanted 1 or more")
+        if not 0 <= self.temperature < float("inf"):
+            raise GroundedError(f"temperature: found {self.temperature}, wanted 0 or more")
+
+
+def in_order(found: Iterable[tuple[int, Reply]]) -> list[Reply]:
+    """The replies in the order of their prompts."""
+    return [reply for _, reply in sorted(found, key=lambda pair: pair[0])]

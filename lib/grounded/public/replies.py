@@ -1,0 +1,250 @@
+"""Replies of real models, on whatever device there is: one base model, adapters swapped on it.
+
+The same replies as `grounded.generate`, which suits tiny models on CPU; here transformers' own
+`generate` writes them, and the batch size is what the device's memory allows.
+"""
+
+import gc
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+from transformers import (
+    ContinuousBatchingConfig,
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from grounded import loading
+from grounded.errors import GroundedError
+from grounded.generate import Reply, end_tokens
+from grounded.public import adapters, devices
+from grounded.public.asking import Asking, in_order
+
+
+class Engine:
+    """A base model that replies, with one adapter at a time or none.
+
+    The model is the engine's from then on: adapters are put into it in place, and its generation
+    config keeps nothing but its end tokens: `generate` would follow a penalty that an author set
+    there, and the first choice of the model would no longer be what it replies.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, batch_size: int = 64
+    ) -> None:
+        """batch_size: prompts at a time, 1 or more; it is halved as the device's memory asks for.
+
+        GroundedError for another batch size, or a model without end tokens.
+        """
+        if batch_size < 1:
+            raise GroundedError(f"batch_size: found {batch_size}, wanted 1 or more")
+        self.batch_size = batch_size
+        self._model, self._tokenizer = model.eval(), tokenizer
+        self._ends = end_tokens(model, tokenizer)
+        self._name = Path(model.name_or_path).name
+        self._worn: Any = None
+        model.generation_config = GenerationConfig(
+            eos_token_id=sorted(self._ends), pad_token_id=tokenizer.pad_token_id
+        )
+
+    def wear(self, adapter: Path | None) -> None:
+        """Take the adapter off, and put that of a folder on; None: the base model as it was.
+
+        GroundedError as `adapters.put_on`; the model is then the base.
+        """
+        if self._worn is not None:
+            self._worn.unload()
+            self._worn = None
+        if adapter is not None:
+            self._worn = adapters.put_on(self._model, adapter)
+
+    def reply(self, prompts: Sequence[str], how: Asking, **more: Any) -> list[Reply]:
+        """The reply to each prompt, in the given order; all else as `replies`."""
+        return in_order(self.replies(prompts, how, **more))
+
+    def replies(
+        self,
+        prompts: Sequence[str],
+        how: Asking,
+        continuous: ContinuousBatchingConfig | None = None,
+        label: str | None = None,
+    ) -> Iterator[tuple[int, Reply]]:
+        """(place of the prompt, its reply), as batches are done, the longest prompts first.
+
+        Each prompt is asked as a chat of one user turn. Special tokens that a reply holds stay in
+        its text, but for the one that ends it. continuous: transformers' continuous batching with
+        these settings, in place of batches. label: of a progress bar on stderr.
+        GroundedError for prompts that leave no room for a reply in the model's context (before
+        any is asked), logits that are NaN, or a prompt that does not fit into memory alone.
+        """
+        rows = [self._tokens(prompt, how) for prompt in prompts]
+        self._check_room(rows, how)
+        if how.temperature > 0:
+            torch.manual_seed(how.seed)
+        found = self._continuous(rows, how, continuous) if continuous else self._batches(rows, how)
+        with tqdm(total=len(rows), desc=label, disable=label is None, file=sys.stderr) as bar:
+            for place, tokens in found:
+                yield place, self._read(tokens)
+                bar.update()
+
+    def _tokens(self, prompt: str, how: Asking) -> list[int]:
+        text = self._tokenizer.apply_chat_template(
+            [{"role": "user", "content": prompt}],
+            tokenize=False,
+            add_generation_prompt=True,
+            **how.options,
+        )
+        # the template writes the special tokens itself
+        tokens: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
+        return tokens
+
+    def _check_room(self, rows: list[list[int]], how: Asking) -> None:
+        context = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
+        room = None if context is None else context - how.max_new_tokens
+        if room is not None and (long := [i for i, row in enumerate(rows) if len(row) > room]):
+            shown = ", ".join(map(str, long[:5])) + (", ..." if len(long) > 5 else "")
+            raise GroundedError(
+                f"{self._name}: prompts {shown} ({len(long)} of {len(rows)}): found up to "
+                f"{max(len(rows[i]) for i in long)} tokens, wanted at most {room} (a context of "
+                f"{context} less max_new_tokens, {how.max_new_tokens})"
+            )
+
+    def _read(self, tokens: list[int]) -> Reply:
+        """A reply from the tokens that were written, which may go on after its end."""
+        end = next((n for n, token in enumerate(tokens) if token in self._ends), None)
+        text = self._tokenizer.decode(
+            tokens[:end], skip_special_tokens=False, clean_up_tokenization_spaces=False
+        )
+        return Reply(text, "length" if end is None else "stop", len(tokens[:end]))
+
+    def _batches(self, rows: list[list[int]], how: Asking) -> Iterator[tuple[int, list[int]]]:
+        # the longest first: what fits them fits the others, and the bar promises too little
+        order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
+        at = 0
+        while at < len(order):
+            some = order[at : at + self.batch_size]
+            written = self._batch([rows[i] for i in some], how)
+            if written is None:
+                self._halve(some, rows, how)
+                continue
+            yield from zip(some, written, strict=True)
+            at += len(some)
+
+    def _halve(self, some: list[int], rows: list[list[int]], how: Asking) -> None:
+        if len(some) == 1:
+            raise GroundedError(
+                f"{self._name}: prompt {some[0]}: found no memory on {self._model.device} for it "
+                f"alone ({len(rows[some[0]])} tokens and {how.max_new_tokens} to write), wanted a "
+                "larger device, fewer bits or fewer new tokens"
+            )
+        self.batch_size = len(some) // 2
+        print(
+            f"{self._name}: found no memory for {len(some)} prompts at a time; goes on with "
+            f"{self.batch_size}",
+            file=sys.stderr,
+        )
+
+    @torch.inference_mode()
+    def _batch(self, rows: list[list[int]], how: Asking) -> list[list[int]] | None:
+        """The new tokens of each row, and what fills up after them; None: out of memory."""
+        longest, device = max(map(len, rows)), self._model.device
+        try:
+            # a padded place is masked, so any token will do there
+            ids = torch.tensor([[0] * (longest - len(row)) + row for row in rows], device=device)
+            mask = torch.tensor(
+                [[0] * (longest - len(r)) + [1] * len(r) for r in rows], device=device
+            )
+            made = self._model.generate(
+                input_ids=ids,
+                attention_mask=mask,
+                generation_config=self._config(how),
+                logits_processor=LogitsProcessorList([_Numbers(self._name, longest)]),
+            )
+            written: list[list[int]] = made[:, longest:].tolist()
+            return written
+        except torch.OutOfMemoryError:
+            pass
+        # only out here has the error let go of what the batch held
+        gc.collect()
+        torch.cuda.empty_cache()
+        return None
+
+    def _continuous(
+        self, rows: list[list[int]], how: Asking, settings: ContinuousBatchingConfig
+    ) -> Iterator[tuple[int, list[int]]]:
+        made = self._model.generate_batch(
+            rows,
+            generation_config=self._config(how),
+            continuous_batching_config=replace(settings, return_logprobs=True, seed=how.seed),
+        )
+        # equal prompts have replies of their own; where it broke down, some are missing
+        done: dict[tuple[int, ...], list[Any]] = {}
+        for out in made.values():
+            if out.error is None:
+                done.setdefault(tuple(out.prompt_ids), []).append(out)
+        missing = []
+        for i, row in enumerate(rows):
+            if not (outs := done.get(tuple(row))):
+                missing.append(i)
+                continue
+            out = outs.pop()
+            if any(map(math.isnan, out.logprobs)):
+                raise _not_numbers(self._name, [*map(math.isnan, out.logprobs)].index(True) + 1)
+            yield i, out.generated_tokens
+        if missing:
+            raise GroundedError(
+                f"{self._name}: prompt {missing[0]}: found no reply by continuous batching (nor to "
+                f"{len(missing) - 1} others), wanted one to each of {len(rows)}"
+            )
+
+    def _config(self, how: Asking) -> GenerationConfig:
+        drawn: dict[str, Any] = {"do_sample": False}
+        if how.temperature > 0:
+            drawn = {"do_sample": True, "temperature": how.temperature, "top_k": 0, "top_p": 1.0}
+        return GenerationConfig(
+            max_new_tokens=how.max_new_tokens,
+            eos_token_id=sorted(self._ends),
+            pad_token_id=self._tokenizer.pad_token_id,
+            **drawn,
+        )
+
+
+def load(
+    folder: Path,
+    device: torch.device | None = None,
+    dtype: torch.dtype | None = None,
+    batch_size: int = 64,
+) -> Engine:
+    """An engine on the model and tokenizer of a folder; by default as `devices.best` says.
+
+    GroundedError for a folder that is missing, half-written or without a chat template.
+    """
+    best_device, best_dtype = devices.best()
+    model, tokenizer = loading.load(folder, dtype or best_dtype)
+    return Engine(model.to(device or best_device), tokenizer, batch_size)
+
+
+class _Numbers(LogitsProcessor):
+    """Lets logits pass as they are, unless one is NaN."""
+
+    def __init__(self, name: str, prompt: int) -> None:
+        self._name, self._prompt = name, prompt
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """`scores`, rows x vocabulary; GroundedError for NaN."""
+        if scores.isnan().any():
+            raise _not_numbers(self._name, input_ids.shape[1] - self._prompt + 1)
+        return scores
+
+
+def _not_numbers(name: str, step: int) -> GroundedError:
+    return GroundedError(f"{name}: logits: found NaN at reply token {step}, wanted numbers")

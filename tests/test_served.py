@@ -1,0 +1,333 @@
+"""Replies of a server: a real one, on loopback, that answers as vLLM does from a tiny model."""
+
+import asyncio
+import json
+import socket
+import threading
+import traceback
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import tiny_models as tiny
+import tiny_replies as local
+
+from grounded import generate
+from grounded.errors import GroundedError
+from grounded.generate import Reply
+from grounded.public.asking import Asking
+from grounded.public.replies import Engine
+from grounded.public.served import Server
+
+HOW = local.HOW
+KEY = "sk-never-in-a-log"
+
+
+class Tiny(ThreadingHTTPServer):
+    """Serves tiny models under names; `before` of a test sees each request and may answer it."""
+
+    daemon_threads = True
+
+    def __init__(self, models):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.models = models
+        self.lock = threading.Lock()
+        self.asked, self.keys = [], set()
+        self.before = lambda request: None
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_port}/v1"
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Tiny
+
+    def log_message(self, *args):
+        pass
+
+    def do_GET(self):
+        assert self.path == "/v1/models"
+        listed = [{"id": name, "object": "model"} for name in self.server.models]
+        self.say(200, {"object": "list", "data": listed})
+
+    def do_POST(self):
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        with self.server.lock:
+            self.server.asked.append(request)
+            self.server.keys.add(self.headers["Authorization"])
+        given = self.server.before(request)
+        if given is None and self.path != "/v1/chat/completions":
+            given = 404, {"error": {"message": "no such path"}}
+        if given is None and request["model"] not in self.server.models:
+            given = 404, {"error": {"message": f"The model {request['model']} does not exist."}}
+        try:
+            self.say(*(given or (200, self.completion(request))))
+        except OSError:
+            pass  # the client did not wait
+
+    def completion(self, request):
+        (turn,) = request["messages"]
+        assert turn["role"] == "user" and request["temperature"] == 0
+        options = request.get("chat_template_kwargs", {})
+        with self.server.lock:  # one model, one thread at a time
+            words = tiny.tokenizer(tiny.CHAT + (" w7" if options.get("enable_thinking") else ""))
+            model = self.server.models[request["model"]]
+            (reply,) = generate.reply(model, words, [turn["content"]], request["max_tokens"], 1)
+        return completion(reply.text, reply.finish, reply.tokens + (reply.finish == "stop"))
+
+    def say(self, status, body):
+        said = body if isinstance(body, bytes) else json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(said)))
+        self.send_header("retry-after-ms", "1")  # the client waits half a second otherwise
+        self.end_headers()
+        self.wfile.write(said)
+
+
+def completion(text, finish, tokens):
+    """A chat completion in OpenAI's format."""
+    message = {"role": "assistant", "content": text}
+    return {
+        "id": "1", "object": "chat.completion", "created": 0, "model": "m",
+        "choices": [{"index": 0, "message": message, "finish_reason": finish}],
+        "usage": {"prompt_tokens": 1, "completion_tokens": tokens, "total_tokens": tokens + 1},
+    }  # fmt: skip
+
+
+@contextmanager
+def serving(**models):
+    with Tiny(models or {"base": local.wordy()}) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.fixture(autouse=True)
+def no_key(monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+
+
+def failure(server, asked, model="base", kept=None, **how):
+    """The line of the error that asking ends with; replies before it go to `kept`."""
+    with pytest.raises(GroundedError) as e:
+        for place, reply in Server(server.url, **how).replies(model, asked, HOW):
+            if kept is not None:
+                kept[place] = reply
+    line = str(e.value)
+    assert "".join(traceback.format_exception(e.value)).count("Traceback") == 1  # no other's words
+    assert "\n" not in line and line.startswith(f"{server.url}: {model}: prompt ")
+    return line
+
+
+def test_replies_are_those_of_the_local_engine(tmp_path):
+    engine = Engine(local.wordy(), tiny.tokenizer())
+    folder = local.adapter(tmp_path / "a")
+    tuned = generate.attach(local.wordy(), folder)
+    asked = local.prompts()
+    with serving(base=local.wordy(), tuned=tuned) as server:
+        there = Server(server.url, concurrency=4)
+        assert there.models() == ["base", "tuned"]
+        plain, adapted = (there.reply(name, asked, HOW) for name in ("base", "tuned"))
+        assert there.reply("base", [], HOW) == []
+    assert plain == engine.reply(asked, HOW)
+    engine.wear(folder)
+    assert adapted == engine.reply(asked, HOW) != plain
+    assert {reply.finish for reply in plain} == {"stop", "length"}
+    assert Reply("", "stop", 0) in adapted  # one that ended at once is no empty answer
+    assert all(request["skip_special_tokens"] is False for request in server.asked)
+    assert server.keys == {"Bearer EMPTY"}
+
+
+def test_template_options_reach_the_server():
+    asked = local.prompts(5)
+    with serving() as server:
+        found = Server(server.url).reply("base", asked, Asking(12, {"enable_thinking": True}))
+    words = tiny.tokenizer(tiny.CHAT + " w7")
+    assert found == generate.reply(local.wordy(), words, asked, 12, 7)
+    assert found != local.reference(local.wordy(), asked)
+
+
+def test_prompts_are_under_way_together_but_no_more_than_allowed():
+    together = threading.Barrier(4)  # opens when four requests wait at it, and breaks if they don't
+    lock, under_way, most = threading.Lock(), 0, 0
+
+    def before(request):
+        nonlocal under_way, most
+        with lock:
+            under_way += 1
+            most = max(most, under_way)
+        together.wait(timeout=30)
+        with lock:
+            under_way -= 1
+
+    with serving() as server:
+        server.before = before
+        found = Server(server.url, concurrency=4).reply("base", local.prompts(8), HOW)
+    assert most == 4
+    assert found == local.reference(local.wordy(), local.prompts(8))
+
+
+def test_it_works_inside_a_notebook():
+    async def cell():
+        return Server(server.url).reply("base", local.prompts(3), HOW)
+
+    with serving() as server:
+        assert asyncio.run(cell()) == local.reference(local.wordy(), local.prompts(3))
+
+
+def test_replies_come_while_others_are_asked():
+    stop = threading.Event()
+
+    def before(request):
+        if request["messages"][0]["content"] == "w2":
+            assert stop.wait(timeout=30)
+
+    with serving() as server:
+        server.before = before
+        found = Server(server.url, concurrency=2).replies("base", ["w2", "w1"], HOW)
+        first = next(found)
+        stop.set()
+        assert [first, *found] == [
+            (1, *local.reference(local.wordy(), ["w1"])),
+            (0, *local.reference(local.wordy(), ["w2"])),
+        ]
+
+
+def test_who_wants_no_more_leaves_nothing_behind(caplog):
+    with serving() as server:
+        found = Server(server.url, concurrency=1).replies("base", local.prompts(30), HOW)
+        next(found)
+        found.close()
+    assert len(server.asked) < 30
+    assert not caplog.records  # asyncio tells of tasks that were left alone
+
+
+def test_an_error_of_the_server_that_passes_is_tried_again():
+    with serving() as server:
+        server.before = lambda request: (500, {}) if len(server.asked) == 1 else None
+        assert Server(server.url).reply("base", ["w1"], HOW) == local.reference(
+            local.wordy(), ["w1"]
+        )
+    assert len(server.asked) == 2
+
+
+def test_an_error_that_stays_is_one_line_and_loses_nothing():
+    secret = "w3 w4 w5"
+
+    def before(request):
+        if request["messages"][0]["content"] == secret:
+            return 500, {"error": {"message": f"could not do {secret}"}}
+
+    asked = ["w1", "w2", secret, "w6", "w7"]
+    kept: dict[int, Reply] = {}
+    with serving() as server:
+        server.before = before
+        line = failure(server, asked, kept=kept, concurrency=1, retries=2)
+    assert line.endswith("prompt 2: found status 500 in 3 tries, wanted an answer")
+    assert list(kept.values()) == local.reference(local.wordy(), asked[:2])
+    assert len(server.asked) == 2 + 3  # the others were not asked any more
+    assert secret not in line
+
+
+def test_what_is_under_way_when_another_fails_is_kept():
+    failed = threading.Event()
+
+    def before(request):
+        if request["messages"][0]["content"] == "w1":
+            failed.set()
+            return 400, {}
+        assert failed.wait(timeout=30)
+
+    kept: dict[int, Reply] = {}
+    with serving() as server:
+        server.before = before
+        line = failure(server, ["w1", "w2", "w3", "w4"], kept=kept, concurrency=2)
+    assert "prompt 0: found a refusal (status 400)" in line
+    assert len(server.asked) == 2
+    assert kept == {1: local.reference(local.wordy(), ["w2"])[0]}
+
+
+def test_a_server_that_does_not_answer_is_one_line():
+    over = threading.Event()
+    with serving() as server:
+        server.before = lambda request: (500, {}) if over.wait(timeout=30) else None
+        line = failure(server, ["w1"], timeout=0.2, retries=0)
+        over.set()
+    assert line.endswith("prompt 0: found no answer within 0.2 s in 1 tries, wanted one")
+
+
+def test_a_server_that_is_down_is_one_line():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))  # a port on which nobody listens
+        there = Server(f"http://user:{KEY}@127.0.0.1:{free.getsockname()[1]}/v1", retries=0)
+        for ask in (there.models, lambda: there.reply("base", ["w1"], HOW)):
+            with pytest.raises(GroundedError, match="found no connection in 1 tries") as e:
+                ask()
+            told = "".join(traceback.format_exception(e.value))
+            assert KEY not in told and told.count("Traceback") == 1
+            assert str(e.value).startswith(there.shown)
+
+
+def test_a_name_that_is_not_served_is_one_line():
+    with serving() as server:
+        line = failure(server, ["w1"], model="other")
+    assert "other: prompt 0: found no such model or path (status 404)" in line
+    assert len(server.asked) == 1  # trying again would not help
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [
+        (completion("", "stop", 5), "found an empty answer of 5 tokens, wanted a text"),
+        (completion(None, "length", 12), "found an empty answer of 12 tokens, wanted a text"),
+        (completion("", "stop", 0), "found an empty answer of 0 tokens, wanted a text"),
+        (completion("w1", "content_filter", 2), "finish reason: found 'content_filter'"),
+        ({**completion("w1", "stop", 2), "choices": []}, "found an answer without choices"),
+        ({**completion("w1", "stop", 2), "usage": None}, "found an answer without usage"),
+        ({**completion("w1", "stop", 2), "usage": {}}, "found an answer without usage"),
+        (b"<html>", "found an answer that cannot be read"),
+        (b'"w1"', "found an answer without choices"),
+    ],
+)
+def test_an_answer_without_a_reply_is_one_line(answer, found):
+    with serving() as server:
+        server.before = lambda request: (200, answer)
+        assert f"prompt 0: {found}" in failure(server, ["w1"])
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_the_key_is_the_environments_and_in_no_line_or_log(status, monkeypatch, caplog):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    with serving() as server, caplog.at_level("DEBUG"):
+        Server(server.url).reply("base", ["w1"], HOW)
+        server.before = lambda request: (status, {"error": {"message": f"bad key {KEY}"}})
+        line = failure(server, ["w1"])
+    assert server.keys == {f"Bearer {KEY}"}
+    assert f"found no access (status {status}), wanted its key as OPENAI_API_KEY" in line
+    assert caplog.text and KEY not in caplog.text + line
+
+
+def test_a_bar_shows_what_is_left_to_who_wants_one(capsys):
+    with serving() as server:
+        there = Server(server.url)
+        there.reply("base", ["w1", "w2"], HOW)
+        assert capsys.readouterr().err == ""
+        there.reply("base", ["w1", "w2"], HOW, label="replies")
+    Engine(local.wordy(), tiny.tokenizer()).reply(["w1", "w2", "w3"], HOW, label="replies")
+    told = capsys.readouterr().err
+    assert "replies: 100%" in told and "2/2" in told and "3/3" in told
+
+
+def test_bad_settings_are_one_line():
+    for url in ("localhost:8000", "http:///v1", "http://localhost:many/v1"):
+        with pytest.raises(GroundedError, match=f"url: found '{url}', wanted http"):
+            Server(url)
+    with pytest.raises(GroundedError, match="concurrency: found 0, wanted 1 or more"):
+        Server("http://localhost:8000/v1", concurrency=0)
