@@ -16,7 +16,7 @@ export HF_HUB_DISABLE_TELEMETRY = 1
 run = .venv/bin/python -m workflow
 tests = .venv/bin/python -m pytest -n $(JOBS) --dist worksteal
 
-.PHONY: help figures test reproduce models notebooks bench lint clean test-all lock setup
+.PHONY: help figures test reproduce models notebooks bench bench-gpu lint clean test-all lock setup
 
 help:  ## this list
 	@echo "make TARGET [STUDY=$(STUDY)] [JOBS=$(JOBS)]"
@@ -39,6 +39,9 @@ notebooks: setup  ## execute the notebooks and put the executed copies in notebo
 
 bench: setup  ## what share of the time goes into starting kernels and imports
 	@$(run) bench $(STUDY) --jobs $(JOBS)
+
+bench-gpu: setup  ## tokens and verdicts per second of a GPU, beside what its chip could do
+	@.venv/bin/python -m workflow.bench_gpu
 
 lint: setup  ## ruff and mypy
 	@.venv/bin/ruff check --quiet && .venv/bin/ruff format --check --quiet && .venv/bin/mypy
