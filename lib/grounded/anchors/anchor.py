@@ -1,0 +1,75 @@
+"""The anchor: the capability goal at which runs are compared, as a part of a study.
+
+The paper asks for a goal and does not define one; metric, goal, tolerance and rule are ours.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError
+
+from grounded.anchors.equivalence import smallest_provable
+from grounded.anchors.estimators import Rule
+from grounded.errors import GroundedError
+from grounded.study.parts import Part
+
+Goal = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Anchor(Part):
+    """A capability goal.
+
+    metric: which accuracy on the task. kappa: the goal, in (0, 1); as `scale` says, an accuracy
+    (absolute) or the share of the way from the base model to the best run (gain). tolerance: the
+    difference of capability, in (0, 1), below which two arms count as matched; the rule `nearest`
+    takes no checkpoint further away. rule: how a run's checkpoints give its value at the goal.
+    """
+
+    metric: Literal["strict", "format_free"]
+    scale: Literal["absolute", "gain"]
+    kappa: Goal
+    tolerance: Goal
+    rule: Rule
+
+    @property
+    def column(self) -> str:
+        """The column of `statistics.frames.capability` that holds the metric."""
+        return "capability" if self.metric == "strict" else "capability_free"
+
+    def provable(self, items: int, runs: int) -> float:
+        """The smallest tolerance that `items` reporting items prove between arms of `runs` runs.
+
+        A goal that is a share of the gain is not known beforehand: it is taken at the accuracy
+        of one half, where an answer varies most.
+        """
+        return smallest_provable(items, self.kappa if self.scale == "absolute" else 0.5, runs)
+
+    def check(self, items: int, runs: int) -> None:
+        """GroundedError for a tolerance that such a design cannot prove, with the smallest."""
+        smallest = self.provable(items, runs)
+        if self.tolerance < smallest:
+            raise GroundedError(
+                f"anchor.tolerance: found {self.tolerance:g}, wanted at least {smallest:.3f} "
+                f"(the smallest provable with {items} items and {runs} runs an arm)"
+            )
+
+
+def read(values: Mapping[str, Any]) -> Anchor:
+    """An anchor from a mapping; GroundedError with one line a fault."""
+    try:
+        return Anchor.model_validate(dict(values), strict=True)
+    except ValidationError as error:
+        raise GroundedError("\n".join(_line(fault) for fault in error.errors())) from None
+
+
+def _line(fault: Any) -> str:
+    path = ".".join(("anchor", *map(str, fault["loc"])))
+    if fault["type"] == "missing":
+        return f"{path}: found nothing, wanted a value"
+    if fault["type"] == "extra_forbidden":
+        return f"{path}: found an unknown key, wanted one of {', '.join(Anchor.model_fields)}"
+    return f"{path}: found {fault['input']!r}, wanted {_wanted(fault['msg'])}"
+
+
+def _wanted(message: str) -> str:
+    return message.removeprefix("Input should be ").replace("greater", "more")
