@@ -53,36 +53,33 @@ def world(
     luck = draw.normal(0, 0.12, prompts)
     base_verdicts = (draw.random(prompts) < np.clip(START + luck, 0, 1)).astype(float)
     base_answers = draw.random(items) < BASE
-    curves, verdicts, answers, speeds = [], [], [], {}
-    for cell in range(cells):
-        for number in range(runs):
-            run = f"c{cell}.r{number:02d}"
-            speeds[run] = speed = float(fast * np.exp(draw.normal(0, 0.5)))
-            true = able(speed)
-            course = true if follows == "capability" else BASE + (TOP - BASE) * EPOCHS / 5
-            harm = START + SLOPE * (course - BASE) + draw.normal(0, own)
-            right = draw.random((len(EPOCHS), items)) < true[:, None]
-            right[0] = base_answers
-            said = draw.random((len(EPOCHS), prompts)) < harm[:, None] + luck
-            said = said.astype(float)
-            said[0] = base_verdicts
-            said[draw.random(said.shape) < missing] = np.nan
-            steps = np.arange(len(EPOCHS))
-            curves.append(
-                pd.DataFrame(
-                    {
-                        "cell": f"c{cell}", "run": run, "step": steps, "able": true,
-                        "select": right[:, 0::2].mean(1), "report": right[:, 1::2].mean(1),
-                    }
-                )
-            )  # fmt: skip
-            verdicts.append(_long(run, said, "prompt"))
-            answers.append(_long(run, right[:, 1::2].astype(float), "item"))
-    return World(pd.concat(curves), pd.concat(verdicts), pd.concat(answers), speeds)
+    names = [f"c{cell}.r{number:02d}" for cell in range(cells) for number in range(runs)]
+    speed = fast * np.exp(draw.normal(0, 0.5, len(names)))
+    true = np.stack([able(one) for one in speed])  # runs x checkpoints
+    course = true if follows == "capability" else BASE + (TOP - BASE) * EPOCHS[None, :] / 5
+    harm = START + SLOPE * (course - BASE) + draw.normal(0, own, (len(names), 1))
+    right = (draw.random((*true.shape, items)) < true[:, :, None]).astype(float)
+    right[:, 0] = base_answers
+    said = (draw.random((*true.shape, prompts)) < harm[:, :, None] + luck).astype(float)
+    said[:, 0] = base_verdicts
+    said[draw.random(said.shape) < missing] = np.nan
+    run, step = np.indices(true.shape).reshape(2, -1)
+    curves = pd.DataFrame(
+        {
+            "cell": [names[r].split(".")[0] for r in run], "run": np.array(names)[run],
+            "step": step, "able": true.ravel(),
+            "select": right[:, :, 0::2].mean(2).ravel(),
+            "report": right[:, :, 1::2].mean(2).ravel(),
+        }
+    )  # fmt: skip
+    return World(
+        curves, _long(names, said, "prompt"), _long(names, right[:, :, 1::2], "item"),
+        dict(zip(names, speed.tolist(), strict=True)),
+    )  # fmt: skip
 
 
-def _long(run: str, table: np.ndarray, key: str) -> pd.DataFrame:
-    steps, columns = np.indices(table.shape)
+def _long(names: list[str], table: np.ndarray, key: str) -> pd.DataFrame:
+    run, step, column = np.indices(table.shape).reshape(3, -1)
     return pd.DataFrame(
-        {"run": run, "step": steps.ravel(), key: columns.ravel(), "value": table.ravel()}
+        {"run": np.array(names)[run], "step": step, key: column, "value": table.ravel()}
     )

@@ -54,7 +54,7 @@ def tost(first: pd.DataFrame, second: pd.DataFrame, tolerance: float) -> Equival
     one, two = (arm.groupby("item")["value"].mean().sort_index() for arm in (first, second))
     if not one.index.equals(two.index):
         odd = one.index.symmetric_difference(two.index)[0]
-        raise GroundedError(f"items of two arms: found {odd!r} in one, wanted the same in both")
+        raise GroundedError(f"items of two arms: found {odd} in one, wanted the same in both")
     if len(one) < 2:
         raise GroundedError(f"items of two arms: found {len(one)}, wanted 2 or more")
     gap = (one - two).to_numpy()

@@ -16,6 +16,7 @@ from grounded.anchors.estimators import ROUNDING, isotonic, weights
 from grounded.errors import GroundedError
 
 NAN = float("nan")
+CHOSEN = ["run", "step", "weight"]
 ATTAINED = "attained"
 CENSORED = "censored"  # never reaches the goal
 SKIPPED = "skipped"  # passes it, with no checkpoint within the tolerance (nearest)
@@ -66,7 +67,8 @@ def match(
     """
     on = [name for name in goals if name not in ("base", "best", "kappa")]
     curves = curves.merge(goals[[*on, "kappa"]], on=on, how="left", validate="many_to_one")
-    about, chosen = [], []
+    about: list[tuple] = []
+    chosen: list[tuple[str, int, float]] = []
     for cell, part in curves.groupby(list(by), observed=True):
         paths = _paths(part)
         kappas = part.groupby("run")["kappa"].first()
@@ -77,11 +79,11 @@ def match(
             said = (NAN, NAN) if found is None else (float(found @ path), float(found @ report))
             about.append((*cell, run, kappa, _status(path, kappa, rule, found is not None), *said))
             if found is not None:
-                chosen.append(_rows(run, paths.columns, found))
+                chosen += _rows(run, paths.columns, found)
     runs = pd.DataFrame(about, columns=[*by, "run", "kappa", "status", "select", "report"])
     if not chosen:
         raise GroundedError(_unreached(curves, runs))
-    return Matched(runs, pd.concat(chosen, ignore_index=True))
+    return Matched(runs, pd.DataFrame(chosen, columns=CHOSEN))
 
 
 def fixed(curves: pd.DataFrame, goals: pd.DataFrame, anchored: Matched, rule: str) -> Matched:
@@ -94,7 +96,7 @@ def fixed(curves: pd.DataFrame, goals: pd.DataFrame, anchored: Matched, rule: st
     on = [name for name in goals if name not in ("base", "best", "kappa")]
     runs = anchored.runs.assign(select=NAN, report=NAN).set_index("run")
     attained = runs.index[runs["status"] == ATTAINED]
-    parts = []
+    chosen: list[tuple[str, int, float]] = []
     for _, part in curves[curves["run"].isin(attained)].groupby(on, observed=True):
         paths, reports = _paths(part), _paths(part, "report")
         mean, kappa = paths.to_numpy().mean(0), float(runs.loc[paths.index[0], "kappa"])
@@ -104,8 +106,10 @@ def fixed(curves: pd.DataFrame, goals: pd.DataFrame, anchored: Matched, rule: st
             found[1 + int(np.abs(mean[1:] - kappa).argmin())] = 1.0
         runs.loc[paths.index, "select"] = paths.to_numpy() @ found
         runs.loc[paths.index, "report"] = reports.to_numpy() @ found
-        parts += [_rows(run, paths.columns, found) for run in paths.index]
-    return Matched(runs.reset_index()[anchored.runs.columns], pd.concat(parts, ignore_index=True))
+        for run in paths.index:
+            chosen += _rows(run, paths.columns, found)
+    same = runs.reset_index()[anchored.runs.columns]
+    return Matched(same, pd.DataFrame(chosen, columns=CHOSEN))
 
 
 def at(rows: pd.DataFrame, chosen: pd.DataFrame, value: str, key: str) -> pd.DataFrame:
@@ -159,9 +163,8 @@ def _status(path: np.ndarray, kappa: float, rule: str, attained: bool) -> str:
     return SKIPPED if passed else CENSORED
 
 
-def _rows(run: str, steps: Sequence[int], found: np.ndarray) -> pd.DataFrame:
-    used = found > 0
-    return pd.DataFrame({"run": run, "step": np.asarray(steps)[used], "weight": found[used]})
+def _rows(run: str, steps: Sequence[int], found: np.ndarray) -> list[tuple[str, int, float]]:
+    return [(run, int(step), float(w)) for step, w in zip(steps, found, strict=True) if w > 0]
 
 
 def _unreached(curves: pd.DataFrame, runs: pd.DataFrame) -> str:
