@@ -70,6 +70,12 @@ def test_an_anchor_without_a_goal_is_refused() -> None:
         anchors.read({name: value for name, value in GOAL.items() if name != "kappa"})
 
 
+def test_an_anchor_survives_its_file_and_knows_its_metric() -> None:
+    goal = anchor(metric="format_free")
+    assert anchors.Anchor.model_validate_json(goal.model_dump_json(), strict=True) == goal
+    assert (goal.column, anchor().column) == ("capability_free", "capability")
+
+
 def test_a_tolerance_that_the_items_cannot_prove_names_the_smallest() -> None:
     smallest = anchors.smallest_provable(100, 0.6, runs=12)
     with pytest.raises(GroundedError) as caught:

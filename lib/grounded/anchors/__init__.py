@@ -6,10 +6,10 @@ estimated cell by cell (`estimates`); and the two arms are compared on the same 
 (`variance_ratio`, `stability`).
 """
 
-from grounded.anchors.anchor import Anchor, read
+from grounded.anchors.anchor import RULES, Anchor, read, smallest_provable
 from grounded.anchors.cells import estimates
-from grounded.anchors.equivalence import Equivalence, smallest_provable, tost
-from grounded.anchors.estimators import RULES, isotonic, weights
+from grounded.anchors.equivalence import Equivalence, tost
+from grounded.anchors.estimators import isotonic, weights
 from grounded.anchors.matching import Matched, at, fixed, levels, match
 from grounded.anchors.ranking import Stability, flips, stability
 from grounded.anchors.spread import Ratio, pairs, smallest_ratio, variance_ratio, variances

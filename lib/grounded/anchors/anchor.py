@@ -3,17 +3,20 @@
 The paper asks for a goal and does not define one; metric, goal, tolerance and rule are ours.
 """
 
+import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, ValidationError
+from scipy import stats
 
-from grounded.anchors.equivalence import smallest_provable
-from grounded.anchors.estimators import Rule
 from grounded.errors import GroundedError
 from grounded.study.parts import Part
 
+Rule = Literal["nearest", "first_crossing", "interpolated"]
+RULES: tuple[str, ...] = get_args(Rule)
 Goal = Annotated[float, Field(gt=0, lt=1)]
+ALPHA = 0.05  # of a test of equivalence
 
 
 class Anchor(Part):
@@ -52,6 +55,21 @@ class Anchor(Part):
                 f"anchor.tolerance: found {self.tolerance:g}, wanted at least {smallest:.3f} "
                 f"(the smallest provable with {items} items and {runs} runs an arm)"
             )
+
+
+def smallest_provable(items: int, capability: float, runs: int = 1) -> float:
+    """The smallest tolerance that two arms of equal capability can prove, as a share.
+
+    t(.95, items - 1) * sqrt(2 K (1 - K) / (items * runs)): the paired TOST when the arms agree on
+    average and their answers are independent given the item. What the items share cancels in
+    pairs, so this is the largest that their spread can be unless an arm is better at some items.
+    With less no data are proof; with twice as much, most are.
+    items: on the reporting half. runs: in each arm. GroundedError below two items or one run.
+    """
+    if items < 2 or runs < 1:
+        raise GroundedError(f"anchor: found {items} items and {runs} runs, wanted 2 and 1 or more")
+    error = math.sqrt(2 * capability * (1 - capability) / (items * runs))
+    return float(stats.t.ppf(1 - ALPHA, items - 1) * error)
 
 
 def read(values: Mapping[str, Any]) -> Anchor:

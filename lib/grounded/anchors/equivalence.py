@@ -7,9 +7,8 @@ import pandas as pd
 from scipy import stats
 from statsmodels.stats.weightstats import ttost_paired
 
+from grounded.anchors.anchor import ALPHA
 from grounded.errors import GroundedError
-
-ALPHA = 0.05
 
 
 @dataclass(frozen=True)
@@ -28,20 +27,6 @@ class Equivalence:
     p: float
     smallest: float
     equivalent: bool
-
-
-def smallest_provable(items: int, capability: float, runs: int = 1) -> float:
-    """The smallest tolerance that two arms of equal capability can prove, as a share.
-
-    t(.95, items - 1) * sqrt(2 K (1 - K) / (items * runs)): the paired TOST when the arms agree on
-    average and their answers are independent given the item. What the items share cancels in
-    pairs, so this is the largest that their spread can be unless an arm is better at some items.
-    items: on the reporting half. runs: in each arm. GroundedError below two items or one run.
-    """
-    if items < 2 or runs < 1:
-        raise GroundedError(f"anchor: found {items} items and {runs} runs, wanted 2 and 1 or more")
-    error = np.sqrt(2 * capability * (1 - capability) / (items * runs))
-    return float(stats.t.ppf(1 - ALPHA, items - 1) * error)
 
 
 def tost(first: pd.DataFrame, second: pd.DataFrame, tolerance: float) -> Equivalence:

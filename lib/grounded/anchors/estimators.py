@@ -6,15 +6,11 @@ capability and single verdicts at kappa are all the same weighted sum. A weight 
 and the weights sum to 1, so nothing is ever extrapolated.
 """
 
-from typing import Literal, get_args
-
 import numpy as np
 from scipy.optimize import isotonic_regression
 
 from grounded.statistics.intervals import Array
 
-Rule = Literal["nearest", "first_crossing", "interpolated"]
-RULES: tuple[str, ...] = get_args(Rule)
 ROUNDING = 1e-9  # shares of items that are equal on paper differ by less than this
 
 

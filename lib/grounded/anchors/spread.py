@@ -88,6 +88,8 @@ def variance_ratio(
     Student's t with runs less cells degrees of freedom, the bootstrap's error widened by
     runs / (runs - 1) because a resample of few runs has too little spread (without both, one test
     in ten of a true null rejects at 12 runs a cell).
+    Only the sampling of prompts is removed: that few items choose a run's place less well is part
+    of anchoring with so many items, and stays in its variance.
     GroundedError for a cell with fewer than 5 runs or 2 prompts, or where no cell counts.
     """
     cells = [_Cell.of(part, cell) for cell, part in pairs.groupby(list(by), observed=True)]
