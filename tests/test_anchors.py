@@ -650,6 +650,27 @@ def test_expected_tau_is_that_of_two_normals() -> None:
     assert found.best == pytest.approx(share**2 + (1 - share) ** 2, abs=0.06)
 
 
+@pytest.mark.slow
+def test_intervals_of_stability_cover_the_truth() -> None:
+    # without ties, tau of two draws is the mean over pairs of (2 Phi(d / (s sqrt 2)) - 1)^2
+    means, spread = [0.30, 0.34, 0.38, 0.42], {"fixed": 0.05, "anchored": 0.02}
+    gaps = [b - a for i, a in enumerate(means) for b in means[i + 1 :]]
+    truth = {}
+    for arm, s in spread.items():
+        truth[arm] = float(np.mean([math.erf(gap / (2 * s)) ** 2 for gap in gaps]))
+    truth["difference"] = truth["anchored"] - truth["fixed"]
+    draw, hits = np.random.default_rng(9), dict.fromkeys(truth, 0)
+    for _ in range(200):
+        values = pd.DataFrame(
+            {"method": np.repeat(list("abcd"), 10), "run": [f"r{n:02d}" for n in range(40)]}
+            | {arm: np.repeat(means, 10) + s * draw.normal(size=40) for arm, s in spread.items()}
+        )
+        found = anchors.stability(values, draws=200, resamples=100)
+        for arm, one in found.items():
+            hits[arm] += one.tau_low <= truth[arm] <= one.tau_high
+    assert min(hits.values()) / 200 >= 0.88  # percentiles of 10 runs fall a little short of .95
+
+
 def test_a_ranking_needs_two_methods_and_the_same_runs_in_both_arms() -> None:
     with pytest.raises(GroundedError, match="found 1 methods, wanted 2 or more"):
         anchors.stability(methods([0.3]))

@@ -63,7 +63,7 @@ def smallest_provable(items: int, capability: float, runs: int = 1) -> float:
     t(.95, items - 1) * sqrt(2 K (1 - K) / (items * runs)): the paired TOST when the arms agree on
     average and their answers are independent given the item. What the items share cancels in
     pairs, so this is the largest that their spread can be unless an arm is better at some items.
-    With less no data are proof; with twice as much, most are.
+    With less, proof takes luck; with twice as much it nearly always comes.
     items: on the reporting half. runs: in each arm. GroundedError below two items or one run.
     """
     if items < 2 or runs < 1:
