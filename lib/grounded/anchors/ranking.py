@@ -45,9 +45,9 @@ def stability(
     """The stability of each arm, and under `difference` the second arm's less the first's.
 
     Both arms see the same draws. The two runs that a method gives to a pair of draws are never
-    the same one. Intervals resample runs within method (percentiles;
-    with about ten runs a method they hold the truth in 90 to 95 of 100 studies). GroundedError for fewer
-    than two methods, fewer than 5 runs of one, or a missing value.
+    the same one. Intervals resample runs within method (percentiles; with about ten runs a method
+    they hold the truth in 90 to 95 of 100 studies). GroundedError for fewer than two methods,
+    fewer than 5 runs of one, or a missing value.
     """
     if values[list(arms)].isna().any(axis=None):
         run = values.loc[values[list(arms)].isna().any(axis=1), "run"].iloc[0]
