@@ -1,0 +1,44 @@
+"""Anchoring: comparing runs at a capability goal, and whether that helps.
+
+A goal (`Anchor`) becomes an accuracy for each group of runs (`levels`); each run is read where it
+first attains it (`match`), or at one epoch for all (`fixed`); what was measured there (`at`) is
+estimated cell by cell (`estimates`); and the two arms are compared on the same runs
+(`variance_ratio`, `stability`).
+"""
+
+from grounded.anchors.anchor import RULES, Anchor, read, smallest_provable
+from grounded.anchors.cells import estimates
+from grounded.anchors.equivalence import Equivalence, tost
+from grounded.anchors.estimators import isotonic, weights
+from grounded.anchors.matching import Matched, at, fixed, levels, match
+from grounded.anchors.ranking import Stability, flips, stability
+from grounded.anchors.spread import Ratio, pairs, smallest_ratio, variance_ratio, variances
+from grounded.anchors.tables import answers, curves, verdicts
+
+__all__ = [
+    "RULES",
+    "Anchor",
+    "Equivalence",
+    "Matched",
+    "Ratio",
+    "Stability",
+    "answers",
+    "at",
+    "curves",
+    "estimates",
+    "fixed",
+    "flips",
+    "isotonic",
+    "levels",
+    "match",
+    "pairs",
+    "read",
+    "smallest_provable",
+    "smallest_ratio",
+    "stability",
+    "tost",
+    "variance_ratio",
+    "variances",
+    "verdicts",
+    "weights",
+]

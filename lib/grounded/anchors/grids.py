@@ -1,0 +1,42 @@
+"""Runs x prompts: what each run's rate is, and how far rates move with other prompts."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from grounded.errors import GroundedError
+from grounded.statistics.intervals import Array
+
+FEWEST = 5  # runs below which resampling them means little
+
+
+def check_runs(runs: int, what: str) -> None:
+    """GroundedError when there are too few runs to resample."""
+    if runs < FEWEST:
+        raise GroundedError(f"{what}: found {runs} runs, wanted {FEWEST} or more to resample runs")
+
+
+def grid(values: pd.DataFrame, runs: Sequence[str], column: str) -> Array:
+    """Runs (in the order given) x prompts (sorted) of one column; nan where missing."""
+    table = values.pivot(index="run", columns="prompt", values=column)
+    return table.reindex(index=list(runs)).sort_index(axis=1).to_numpy(dtype=float)
+
+
+def rates(grid: Array) -> Array:
+    """The rate of each run over the prompts that were judged; nan for a run without any."""
+    given = ~np.isnan(grid)
+    with np.errstate(invalid="ignore"):
+        return np.where(given, grid, 0).sum(1) / given.sum(1)
+
+
+def noise(grid: Array) -> Array:
+    """Covariance of the runs' rates under other prompts, the same for all runs (runs x runs).
+
+    It is what a bootstrap of prompts drawn jointly tends to; a missing verdict has no say. Every
+    run needs a verdict, and there must be two prompts or more.
+    """
+    given = ~np.isnan(grid)
+    prompts = grid.shape[1]
+    away = np.where(given, grid - rates(grid)[:, None], 0) / given.mean(1, keepdims=True)
+    return away @ away.T / (prompts * (prompts - 1))

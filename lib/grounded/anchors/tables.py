@@ -1,0 +1,96 @@
+"""What anchoring reads of a study's tables: curves, single answers, single verdicts.
+
+The base model's rows stand as step 0 of each of its runs: a path starts there, and no run is it.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import pandas as pd
+
+from grounded import paths, records
+from grounded.anchors.anchor import Anchor
+from grounded.statistics.frames import (
+    TRUTH_JUDGES,
+    capability,
+    check_judges,
+    harmful_benchmarks,
+    with_base,
+)
+from grounded.study import BASE, Study
+
+ABOUT = ["model", "task", "setting", "seed"]
+
+
+def curves(study: Study, anchor: Anchor) -> pd.DataFrame:
+    """Capability along every run, by the anchor's metric, on both halves of the items.
+
+    Columns: model, task, setting, seed, run, step, epoch, select and report (0..1), items (of the
+    reporting half).
+    """
+    halves = [with_base(study, capability(study, half)) for half in ("select", "report")]
+    select, report = (half.rename(columns={anchor.column: "value"}) for half in halves)
+    joined = report.merge(
+        select[["run", "step", "value"]], on=["run", "step"], suffixes=("_report", "_select"),
+        validate="one_to_one",
+    )  # fmt: skip
+    joined = joined.rename(columns={"value_select": "select", "value_report": "report"})
+    return joined[[*ABOUT, "run", "step", "epoch", "select", "report", "items"]]
+
+
+def answers(study: Study, anchor: Anchor, models: Sequence[str] | None = None) -> pd.DataFrame:
+    """Single answers on the reporting half: run, step, item, value (1 right, 0 wrong)."""
+    column = "correct" if anchor.metric == "strict" else "correct_format_free"
+    parts = []
+    for model, task, frame in _units(study, "capability", ["task", "item", column], models):
+        frame = frame[(frame["item"] % 2 == 1) & (frame["task"] == task)]
+        parts.append(_spread_base(study, model, task, frame.rename(columns={column: "value"})))
+    return pd.concat(parts, ignore_index=True)[["run", "step", "item", "value"]]
+
+
+def verdicts(
+    study: Study,
+    judge: str,
+    benchmarks: Sequence[str] | None = None,
+    models: Sequence[str] | None = None,
+) -> pd.DataFrame:
+    """One judge's single verdicts, or `truth:harm`: run, step, prompt, value (1, 0, nan).
+
+    benchmarks: default all of harmful requests; prompt: one name a prompt.
+    """
+    check_judges(study, [judge])
+    wanted = list(benchmarks or harmful_benchmarks(study))
+    truth = TRUTH_JUDGES.get(judge.removeprefix("truth:")) if ":" in judge else None
+    table, column = ("replies", truth) if truth else ("verdicts", "label")
+    columns = ["benchmark", "prompt", column, *([] if truth else ["judge"])]
+    parts = []
+    for model, task, frame in _units(study, table, columns, models):
+        frame = frame[frame["benchmark"].isin(wanted)]
+        frame = frame if truth else frame[frame["judge"] == judge]
+        frame = frame.assign(
+            prompt=frame["benchmark"].astype(str) + "/" + frame["prompt"].astype(str),
+            value=frame[column].astype("boolean"),
+        )
+        parts.append(_spread_base(study, model, task, frame[["run", "step", "prompt", "value"]]))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _units(
+    study: Study, table: str, columns: list[str], models: Sequence[str] | None
+) -> Iterator[tuple[str, str, pd.DataFrame]]:
+    """Model, task and rows of each task's runs, with those of their base model."""
+    for model in models or list(study.models):
+        read = [*columns, "run", "step"]
+        base = records.read(paths.table(study.name, table, f"{model}-{BASE}"), table, read)
+        for task in study.tasks:
+            own = records.read(paths.table(study.name, table, f"{model}-{task}"), table, read)
+            yield model, task, pd.concat([part.astype({"run": str}) for part in (base, own)])
+
+
+def _spread_base(study: Study, model: str, task: str, frame: pd.DataFrame) -> pd.DataFrame:
+    """The base model's rows as step 0 of every run of the task; values as 1, 0 and nan."""
+    is_base = frame["run"] == f"{model}.{BASE}"
+    runs = pd.DataFrame({"run": [run.id for run in study.runs(model, task)]})
+    base = runs.merge(frame[is_base].drop(columns="run"), how="cross")
+    joined = pd.concat([base[frame.columns], frame[~is_base]], ignore_index=True)
+    values = joined["value"].astype("boolean").astype("Float64")
+    return joined.assign(value=values.to_numpy(float, na_value=float("nan")))
