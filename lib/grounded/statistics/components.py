@@ -49,14 +49,15 @@ def components(verdicts: Verdicts) -> pd.DataFrame:
     sets = _sets(verdicts)
     sums = _squares(np.nan_to_num(verdicts.said), verdicts.benchmark, sets)
     pairs = _squares(np.isfinite(verdicts.said).astype(float), verdicts.benchmark, sets)
-    number = {one: pairs[i] for i, one in enumerate(sets)}
+    runs = len(verdicts.said)
+    if runs < 3:  # nothing to leave out
+        sums, pairs = sums[:, :1], pairs[:, :1]
+    number = dict(zip(sets, pairs, strict=True))
     matrix = np.stack(
         [[number[_union(one, other)] / number[one] for other in sets] for one in sets]
     )  # equations x unknowns x (all runs, then each left out)
     matrix, known = np.moveaxis(matrix, 2, 0), (sums / pairs).T
-    runs = len(verdicts.said)
-    usable = range(runs + 1) if runs > 2 else range(1)
-    found = np.stack([np.linalg.solve(matrix[i], known[i]) for i in usable])[:, 1:]
+    found = np.linalg.solve(matrix, known[:, :, None])[:, 1:, 0]
     total = found.sum(1, keepdims=True)
     shares = np.divide(found, total, out=np.full_like(found, np.nan), where=total > 1e-12)
     low = high = np.full(len(sets) - 1, np.nan)

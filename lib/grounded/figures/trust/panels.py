@@ -53,7 +53,7 @@ def draw(
     """
     judges = list(study.judges)
     rows = list(dict.fromkeys(moved["judge"]))
-    heights = [0.75 + 0.27 * len(judges), 0.72 + 0.2 * len(rows), 0.72 + 0.3 * len(judges)]
+    heights = [1.05 + 0.23 * len(judges), 0.95 + 0.18 * len(rows), 0.95 + 0.27 * len(judges)]
     with style():
         figure = Figure((PAGE, sum(heights)), layout="constrained")
         first, second, third = figure.subfigures(3, 1, height_ratios=heights)
@@ -171,7 +171,7 @@ def draw_agreement(study: Study, agreed: pd.DataFrame, shares: pd.DataFrame) -> 
     names = list(dict.fromkeys(agreed["pair"]))
     benchmarks = [b for b in dict.fromkeys(agreed["benchmark"]) if b != ALL]
     with style():
-        figure = Figure((PAGE, 0.8 + 0.17 * len(names)), layout="constrained")
+        figure = Figure((PAGE, 0.8 + 0.17 * max(len(names), 11)), layout="constrained")
         parts = figure.subfigures(1, 2, width_ratios=[1.15, 1])
         for part in parts:
             part.set_facecolor("none")

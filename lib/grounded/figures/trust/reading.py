@@ -33,8 +33,8 @@ def legend(study: Study, parts: Parts, labelled: int, draws: int) -> str:
         f"resampled. (c) The rate of one task at the last epoch, when the truth of {labelled} "
         f"replies drawn at random is known: mean error over {draws:,} draws with the range of 95% "
         "of them, and how often the interval holds the true rate (with Wilson's interval). A "
-        "method that is not drawn is not defined there. Scales of b and c: linear from −1 to 1, "
-        "logarithmic beyond.",
+        "method that is not drawn cannot be computed there. Scales in points are linear from −1 "
+        "to 1 and logarithmic beyond.",
         ["the truth and its classes", "the second versions of the judges", "the split",
          "the corrections and the number of labels"],
     )  # fmt: skip
@@ -110,13 +110,14 @@ def _versions(found: pd.DataFrame) -> str:
         return text + "The study has no second version of a judge."
     for row in found[found["stratum"] == "incoherent"].to_dict("records"):
         goes = {"rises": "gains", "falls": "loses"}
-        change = goes.get(conclusion(row["kappa_low"], row["kappa_high"]), "neither clearly "
+        change = goes.get(conclusion(row["ac1_low"], row["ac1_high"]), "neither clearly "
                           "gains nor loses")  # fmt: skip
         text += (
             f"On {row['n']:,} incoherent replies `{row['second']}` mends "
             f"{prose.count(row['mended'], 'verdict')} of `{row['first']}` and breaks "
-            f"{row['broken']:,}: it {change} agreement with the truth (κ "
-            f"{_fine(row['kappa'])} {_interval(row, 'kappa', _fine)}; sensitivity "
+            f"{row['broken']:,}: it {change} agreement with the truth (AC1 "
+            f"{_fine(row['ac1'])} {_interval(row, 'ac1', _fine)}; κ {_fine(row['kappa'])} "
+            f"{_interval(row, 'kappa', _fine)}; sensitivity "
             f"{prose.points(row['sensitivity'])} "
             f"{_interval(row, 'sensitivity', prose.points)} points). "
         )
