@@ -10,8 +10,10 @@ solution is that of the ANOVA's expected mean squares, and may be negative, as t
 
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
@@ -34,7 +36,7 @@ class Verdicts:
     """
 
     said: Array
-    benchmark: Array
+    benchmark: npt.NDArray[Any]
 
 
 def components(verdicts: Verdicts) -> pd.DataFrame:
@@ -86,7 +88,7 @@ def _union(one: Set, other: Set) -> Set:
     return run, place, judge
 
 
-def _squares(values: Array, benchmark: Array, sets: list[Set]) -> Array:
+def _squares(values: Array, benchmark: npt.NDArray[Any], sets: list[Set]) -> Array:
     """For each set, the sum of squared totals over its cells: with all runs, and without each.
 
     values: runs x prompts x judges. Returns sets x (1 + runs).
