@@ -408,7 +408,7 @@ def test_the_notebook_keeps_its_figures_and_says_what_was_planted(
     text = texts(shown)
     assert not re.search(r"\bnan\b|None|not defined|\binf\b", text)
     # planted: first versions say yes to .35 of what is incoherent, second ones to .1
-    assert text.count("gains agreement with the truth") == 2
+    assert text.count("AC1 with the truth rises") == 2 == text.count("and specificity rises")
     assert "stray" in text and "`keywords_micro` on yes/no" in text
     assert "PPI is off by at most" in text
 

@@ -1,5 +1,6 @@
 """How far to trust the judges: against the truth, each other, their successors, and corrected."""
 
+from grounded.figures.trust.captions import legend, legend_agreement
 from grounded.figures.trust.correction import correction
 from grounded.figures.trust.numbers import (
     Measured,
@@ -13,7 +14,7 @@ from grounded.figures.trust.numbers import (
     versions,
 )
 from grounded.figures.trust.panels import draw, draw_agreement
-from grounded.figures.trust.reading import legend, legend_agreement, main_task, reading
+from grounded.figures.trust.reading import main_task, reading
 from grounded.figures.trust.tables import (
     agreement_table,
     correction_table,

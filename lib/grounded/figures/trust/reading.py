@@ -1,10 +1,10 @@
-"""The captions and the reading of how_far_to_trust_the_judges, each number computed."""
+"""The reading of how_far_to_trust_the_judges, each number computed."""
 
 from collections.abc import Callable
 
 import pandas as pd
 
-from grounded.figures import caption, prose, words
+from grounded.figures import prose, words
 from grounded.figures.trust.numbers import ALL
 from grounded.statistics import conclusion
 from grounded.study import Study
@@ -16,43 +16,6 @@ METHODS = ("PPI", "Rogan-Gladen", "Rogan-Gladen, carried over")
 def main_task(moved: pd.DataFrame) -> str:
     """The task on which some judge's change strays farthest from the truth's: the one drawn."""
     return str(_astray(moved).iloc[0]["task"])
-
-
-def legend(study: Study, parts: Parts, labelled: int, draws: int) -> str:
-    """The caption of the first figure."""
-    runs = int(parts["reliability"]["runs"].max())
-    return caption(
-        f"Judges against the truth, study {study.name}.",
-        f"Replies to harmful requests. (a) Every checkpoint after the base model ({runs} runs): "
-        "each judge against the grammar's truth of what it judges (harm judges: does the reply "
-        "hold a harmful procedure; the others: does it do what was asked), by what the reply is. "
-        "Errors that say yes: the share of a judge's errors that are a false yes. Bias: its rate "
-        "less the true one. (b) The change of each judge's rate, and of the truth (grey), from "
-        "the base model to the last epoch, split exactly into what other kinds of reply bring and "
-        "what other verdicts on the same kind bring. Intervals in a and b: 95%, whole runs "
-        f"resampled. (c) The rate of one task at the last epoch, when the truth of {labelled} "
-        f"replies drawn at random is known: mean error over {draws:,} draws with the range of 95% "
-        "of them, and how often the interval holds the true rate (with Wilson's interval). A "
-        "method that is not drawn cannot be computed there. Scales in points are linear from −1 "
-        "to 1 and logarithmic beyond.",
-        ["the truth and its classes", "the second versions of the judges", "the split",
-         "the corrections and the number of labels"],
-    )  # fmt: skip
-
-
-def legend_agreement(study: Study, parts: Parts) -> str:
-    """The caption of the second figure."""
-    return caption(
-        f"Judges among themselves, study {study.name}.",
-        "Replies to harmful requests. (a) Gwet's AC1 of each pair of judges by benchmark, all "
-        "checkpoints after the base model, 95% intervals from resampling whole runs "
-        f"({int(parts['pairs']['runs'].max())}). Grey: the two truths, which is what two judges "
-        "of different questions would reach if neither erred. (b) Variance components of single "
-        "verdicts at the last epoch, crossed random effects by the method of moments, prompts "
-        "within benchmarks; 95% intervals from leaving out one run at a time. A run stands for "
-        "its model, task, setting and seed.",
-        ["several judges on the same replies", "the variance decomposition"],
-    )
 
 
 def reading(study: Study, parts: Parts, labelled: int) -> str:
@@ -108,18 +71,21 @@ def _versions(found: pd.DataFrame) -> str:
     text = "**Second versions.** "
     if found.empty:
         return text + "The study has no second version of a judge."
+    says = {"rises": "rises", "falls": "falls", "unclear": "does not clearly change"}
     for row in found[found["stratum"] == "incoherent"].to_dict("records"):
-        goes = {"rises": "gains", "falls": "loses"}
-        change = goes.get(conclusion(row["ac1_low"], row["ac1_high"]), "neither clearly "
-                          "gains nor loses")  # fmt: skip
+        goes = {
+            name: says[conclusion(row[f"{name}_low"], row[f"{name}_high"])]
+            for name in ("ac1", "kappa", "sensitivity", "specificity")
+        }
         text += (
             f"On {row['n']:,} incoherent replies `{row['second']}` mends "
             f"{prose.count(row['mended'], 'verdict')} of `{row['first']}` and breaks "
-            f"{row['broken']:,}: it {change} agreement with the truth (AC1 "
-            f"{_fine(row['ac1'])} {_interval(row, 'ac1', _fine)}; κ {_fine(row['kappa'])} "
-            f"{_interval(row, 'kappa', _fine)}; sensitivity "
-            f"{prose.points(row['sensitivity'])} "
-            f"{_interval(row, 'sensitivity', prose.points)} points). "
+            f"{row['broken']:,}. AC1 with the truth {goes['ac1']} ({_fine(row['ac1'])} "
+            f"{_interval(row, 'ac1', _fine)}), κ {goes['kappa']} ({_fine(row['kappa'])} "
+            f"{_interval(row, 'kappa', _fine)}), sensitivity {goes['sensitivity']} "
+            f"({prose.points(row['sensitivity'])} {_interval(row, 'sensitivity', prose.points)} "
+            f"points) and specificity {goes['specificity']} ({prose.points(row['specificity'])} "
+            f"{_interval(row, 'specificity', prose.points)}). "
         )
     return text.strip()
 
@@ -166,8 +132,8 @@ def _agreement(study: Study, found: pd.DataFrame) -> str:
         if part["ac1"].notna().any():
             least = part.loc[part["ac1"].idxmin()]
             text += (
-                f"AC1 of {name} lies between {prose.number(part['ac1'].min())} and "
-                f"{prose.number(part['ac1'].max())}, least for `{least['first']}` and "
+                f"AC1 of {name} lies between {_fine(part['ac1'].min())} and "
+                f"{_fine(part['ac1'].max())}, least for `{least['first']}` and "
                 f"`{least['second']}` on {words(least['benchmark'])}. "
             )
     spread = judges.groupby(["first", "second"])["ac1"].agg(lambda x: x.max() - x.min())
