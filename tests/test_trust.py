@@ -423,3 +423,17 @@ def test_a_single_run_and_a_single_judge_are_drawn(tmp_path: Path, monkeypatch: 
     text = texts(run_notebook(NAME))
     assert "no second version" in text and "none of 1 judge" not in text
     assert not re.search(r"\bnan\b|None|\binf\b", text)
+
+
+def test_judges_that_never_say_yes_are_read_as_such(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("GROUNDED_HOME", str(tmp_path))
+    small = with_versions()
+    synthetic.write(small, {}, start=0)
+    for unit in small.units():
+        file = paths.table(small.name, "verdicts", unit)
+        frame, about = records.read(file, "verdicts"), records.metadata(file)
+        records.write(file, "verdicts", frame.assign(label=False), {"runs": about["runs"]})
+    text = texts(run_notebook(NAME))
+    assert not re.search(r"\bnan\b|None|\binf\b", text)
+    assert "verdicts never vary" in text and "`harm` 0.0 [0.0, 0.0]" in text
+    assert "No verdict of 5 judges is missing." in text
