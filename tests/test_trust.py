@@ -6,7 +6,6 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import krippendorff
 import numpy as np
 import pandas as pd
 import pytest
@@ -65,10 +64,21 @@ def raw(study: Study) -> pd.DataFrame:
 # ---- agreement with the truth
 
 
+def alpha_by_pairs(labels: np.ndarray) -> float:
+    """Krippendorff's alpha as defined: disagreement of pairs within replies over that of all pairs.
+
+    labels: replies x 2, of 0 and 1. Every pair is looked at, none counted by formula.
+    """
+    observed = (labels[:, 0] != labels[:, 1]).mean()
+    every = labels.ravel()
+    unlike = every[:, None] != every[None, :]
+    return float(1 - observed / (unlike.sum() / (len(every) * (len(every) - 1))))
+
+
 def test_alpha_is_krippendorffs(rng: np.random.Generator) -> None:
     for four in (*rng.integers(0, 40, (20, 4)), [500, 3, 0, 2]):
         labels = np.repeat([[1, 1], [1, 0], [0, 1], [0, 0]], four, axis=0)
-        wanted = krippendorff.alpha(labels.T, level_of_measurement="nominal")
+        wanted = alpha_by_pairs(labels)
         assert reliability.alphas(np.array([four], dtype=float))[0] == pytest.approx(wanted)
 
 
@@ -220,7 +230,7 @@ def test_pairs_are_those_of_the_tables(
         assert row["agreed"] == pytest.approx((both["harm"] == both["compliance_v2"]).mean())
         wanted = cohen_kappa_score(both["harm"], both["compliance_v2"])
         assert row["kappa"] == pytest.approx(wanted)
-        alpha = krippendorff.alpha(both.to_numpy().T.astype(int), level_of_measurement="nominal")
+        alpha = alpha_by_pairs(both.to_numpy())
         assert row["alpha"] == pytest.approx(alpha)
     assert len(found) == 3 * (10 + 1)
 
