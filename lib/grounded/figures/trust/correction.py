@@ -1,0 +1,42 @@
+"""Can a small labelled sample repair a judge's rate? Tried on pools whose true rate is known."""
+
+import pandas as pd
+
+from grounded.errors import GroundedError
+from grounded.figures.trust.numbers import truth_of
+from grounded.statistics.agreement import CELLS, cells
+from grounded.statistics.joint import of_judge
+from grounded.statistics.prevalence import repeated
+from grounded.study import Study
+
+
+def correction(
+    study: Study, counts: pd.DataFrame, labelled: int = 100, draws: int = 1000
+) -> pd.DataFrame:
+    """Each judge's rate at the last epoch of each task, naive and corrected, over repeated draws.
+
+    The pool is a task's replies to harmful requests at the last epoch, all runs; the labels are
+    the world's truth of `labelled` replies drawn from it. `Rogan-Gladen, carried over` labels as
+    many coherent replies instead, as a judge's own validation would.
+    Columns: task, judge, n (replies with a verdict), missing, those of `repeated`.
+    """
+    last = counts[counts["step"] == max(study.steps)]
+    parts = []
+    for judge in study.judges:
+        truth = truth_of(study, judge)
+        said = of_judge(last, judge, ["task", "kind", truth])
+        pools = cells(said, truth, ["task"]).set_index("task")[list(CELLS)]
+        whole = said[said["kind"] == "coherent"].assign(all="all")
+        coherent = cells(whole, truth, ["all"])[list(CELLS)].sum().to_numpy()
+        missing = said.groupby("task")["missing"].sum()
+        for task in study.tasks:
+            pool = pools.loc[task].to_numpy()
+            if not 2 <= labelled < pool.sum():
+                raise GroundedError(
+                    f"labelled: found {labelled}, wanted from 2 to less than the "
+                    f"{pool.sum():,} verdicts of {judge} on {task}"
+                )
+            found = repeated(pool, labelled, draws, coherent)
+            about = {"task": task, "judge": judge, "n": int(pool.sum()), "missing": missing[task]}
+            parts.append(found.assign(**about))
+    return pd.concat(parts, ignore_index=True)

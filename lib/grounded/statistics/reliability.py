@@ -1,0 +1,87 @@
+"""How far a judge can be trusted: against the truth, which way it errs, and against its successor.
+
+All from the four counts of `agreement` (tp, fp, fn, tn), summed over whole runs, so that every
+interval is one of resampling runs.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+
+from grounded.statistics.agreement import _BY_SUMS, CELLS, cells
+from grounded.statistics.intervals import Array, bootstrap
+
+Statistic = Callable[[Array], Array]
+
+
+def alphas(sums: Array) -> Array:
+    """Krippendorff's alpha for two raters, nominal, none missing: 1 - observed / expected.
+
+    Observed disagreement (fp + fn) / n; expected 2 n1 n0 / (m (m - 1)) of the m = 2n labels, n1
+    yes and n0 no (Krippendorff 2011, Computing Krippendorff's Alpha-Reliability, section C).
+    """
+    tp, fp, fn, tn = sums.T
+    yes, no = 2 * tp + fp + fn, 2 * tn + fp + fn
+    m = yes + no
+    return 1 - (fp + fn) / (m / 2) * m * (m - 1) / (2 * yes * no)
+
+
+MEASURES: dict[str, Statistic] = {
+    **_BY_SUMS,
+    "alpha": alphas,
+    "false_yes": lambda s: s[:, 1] / (s[:, 1] + s[:, 2]),  # the share of its errors that say yes
+    "bias": lambda s: (s[:, 1] - s[:, 2]) / s.sum(1),  # its rate of yes less the true one
+}
+
+
+def estimates(runs: Array, statistics: dict[str, Statistic]) -> dict[str, float]:
+    """Each statistic of the summed counts (runs x columns), with the bounds of resampling runs."""
+    found: dict[str, float] = {}
+    for name, statistic in statistics.items():
+        with np.errstate(invalid="ignore", divide="ignore"):
+            value = float(statistic(runs.sum(0, keepdims=True))[0])
+        low, high = bootstrap(runs, statistic) if np.isfinite(value) else (np.nan, np.nan)
+        found[name] = value if np.isfinite(value) else np.nan
+        found[f"{name}_low"], found[f"{name}_high"] = low, high
+    return found
+
+
+def against_truth(counts: pd.DataFrame, truth: str, by: Sequence[str]) -> pd.DataFrame:
+    """A judge against the truth in each cell of `by`.
+
+    counts: run, *by, truth (bool), n, k, missing. Columns: *by, runs, n, missing, tp, fp, fn, tn,
+    each of `MEASURES` with its `_low` and `_high`; nan where a cell holds nothing to tell it from.
+    A missing verdict is left out of the four counts.
+    """
+    rows = []
+    for cell, part in counts.groupby(list(by), observed=True, sort=False):
+        runs = cells(part, truth, ["run"])[list(CELLS)].to_numpy(dtype=float)
+        sums = {name: int(total) for name, total in zip(CELLS, runs.sum(0), strict=True)}
+        about = {"runs": len(runs), "n": sum(sums.values()), "missing": int(part["missing"].sum())}
+        found = estimates(runs, MEASURES)
+        rows.append({**dict(zip(by, cell, strict=True)), **about, **sums, **found})
+    return pd.DataFrame(rows)
+
+
+def difference(first: Array, second: Array, statistics: Sequence[str]) -> dict[str, float]:
+    """What a second judge's measure is above the first's, on the same replies of the same runs.
+
+    first, second: runs x (tp, fp, fn, tn). The runs are resampled for both at once, so what both
+    judges find hard in a run does not widen the interval of their difference.
+    """
+    both = np.column_stack([first, second])
+    return estimates(both, {name: _less(MEASURES[name]) for name in statistics})
+
+
+def _less(statistic: Statistic) -> Statistic:
+    return lambda sums: statistic(sums[:, 4:]) - statistic(sums[:, :4])
+
+
+def four(yes: pd.Series, truth: pd.Series, weight: pd.Series, runs: pd.Series) -> Array:
+    """The four counts of each run, from verdicts and truths (0/1, none missing) with weights."""
+    said, holds = yes.to_numpy(dtype=bool), truth.to_numpy(dtype=bool)
+    codes = pd.factorize(runs)[0]
+    size = int(codes.max()) + 1 if len(codes) else 0
+    kinds = (said & holds, said & ~holds, ~said & holds, ~said & ~holds)
+    return np.column_stack([np.bincount(codes, weight * kind, size) for kind in kinds])
