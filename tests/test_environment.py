@@ -54,7 +54,7 @@ def test_every_import_is_a_direct_dependency() -> None:
     direct = {canonicalize_name(pin.name) for pin in DIRECT}
     known = {IMPORTED.get(name, name.replace("-", "_")) for name in direct}
     known |= {"grounded", "workflow", *sys.stdlib_module_names}
-    known |= {file.stem for file in (ROOT / "tests").glob("*.py")}
+    known |= {file.stem for file in (ROOT / "tests").iterdir()}
     known |= {
         "IPython",
         "PIL",

@@ -376,6 +376,13 @@ def test_too_many_labels_are_refused(study: Study, counts: pd.DataFrame) -> None
             trust.correction(study, counts, labelled, 10)
 
 
+def test_a_small_study_labels_half_of_its_smallest_pool(study: Study, counts: pd.DataFrame) -> None:
+    assert trust.affordable(study, counts, 2) == 2
+    most = trust.affordable(study, counts, 10**6)
+    found = trust.correction(study, counts, most, 10)
+    assert most == found["n"].min() // 2
+
+
 # ---- reading, and the notebook
 
 

@@ -1,7 +1,7 @@
 """How far to trust the judges: against the truth, each other, their successors, and corrected."""
 
 from grounded.figures.trust.captions import legend, legend_agreement
-from grounded.figures.trust.correction import correction
+from grounded.figures.trust.correction import affordable, correction
 from grounded.figures.trust.numbers import (
     Measured,
     data,
@@ -26,6 +26,7 @@ from grounded.figures.trust.tables import (
 
 __all__ = [
     "Measured",
+    "affordable",
     "agreement_table",
     "correction",
     "correction_table",

@@ -10,6 +10,17 @@ from grounded.statistics.prevalence import repeated
 from grounded.study import Study
 
 
+def affordable(study: Study, counts: pd.DataFrame, labelled: int) -> int:
+    """The number of labels asked for, or half of the smallest pool where that is less."""
+    last = counts[counts["step"] == max(study.steps)]
+    pools = []
+    for judge in study.judges:
+        truth = truth_of(study, judge)
+        said = of_judge(last, judge, ["task", truth])
+        pools.append(cells(said, truth, ["task"])[list(CELLS)].sum(axis=1))
+    return min(labelled, int(pd.concat(pools).min()) // 2)
+
+
 def correction(
     study: Study, counts: pd.DataFrame, labelled: int = 100, draws: int = 1000
 ) -> pd.DataFrame:
