@@ -9,15 +9,15 @@ import hashlib
 import os
 import signal
 import sys
+from importlib import import_module
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-import grounded
-import grounded.microworld
-from grounded import fingerprint, study
+from grounded import fingerprint, paths, study
+from grounded.errors import GroundedError
 
 LOG: list[tuple[str, str]] = []
 JUDGED: list[tuple[str, tuple[str, str]]] = []
@@ -39,14 +39,16 @@ def note(stage, what):
     LOG.append((stage, what))
 
 
-def finetune(run, study, base_folder, out_folder):
+def finetune(start, out_folder):
+    study, run = start
+    base_folder = paths.model(study.name, run.model)
     rows = []
-    for step, epoch in study.steps.items():
+    for step, epoch in study.steps_of(run.task).items():
         folder = out_folder / f"step-{step}"
         folder.mkdir()
         text = repr((fingerprint.folder(base_folder), run.learning_rate, run.seed, step))
         (folder / ADAPTER).write_text(text)
-        if step == max(study.steps):
+        if step == max(study.steps_of(run.task)):
             note("finetune", run.id)  # late: the folder is half full when it dies
         sha = fingerprint.file(folder / ADAPTER)
         row = {
@@ -61,16 +63,42 @@ def finetune(run, study, base_folder, out_folder):
     return pd.DataFrame(rows)
 
 
-def load(folder, dtype=None):
-    return (folder / "model.safetensors").read_text(), None
+def load(folder):
+    return (folder / "model.safetensors").read_text()
 
 
-def attach(model, folder):
-    note("attach", f"{folder.parent.name} {folder.name}")
-    return model + (folder / ADAPTER).read_text()
+class Asker:
+    def __init__(self, study, model):
+        self.study, self.model = study, load(paths.model(study.name, model))
+        self.facts = {"dtype": "float32"}
+
+    def ask(self, run, step, folder):
+        model = self.model if folder is None else self.model + (folder / ADAPTER).read_text()
+        if folder is not None:
+            note("attach", f"{folder.parent.name} {folder.name}")
+        at = {"run": run.id, "step": step}
+        replies, answers = [], []
+        for benchmark, asked in self.study.benchmarks.items():
+            shown = prompts(benchmark, asked.prompts)
+            for prompt, given in zip(shown, reply(model, [p.text for p in shown]), strict=True):
+                found = truth(prompt, given.text, given.finish == "stop")
+                replies.append(
+                    {"benchmark": benchmark, "prompt": prompt.id, **at, "text": given.text,
+                     "finish": given.finish, "tokens": given.tokens, "truth": found.label,
+                     "truth_harm": found.harm, "truth_fulfilled": found.fulfilled}
+                )  # fmt: skip
+        for task in self.study.tasks if run.task == study.BASE else (run.task,):
+            items = [f"{task} {i}" for i in range(self.study.items(task))]
+            for number, given in enumerate(reply(model, items)):
+                right = draw(task, given.text) > 0.5
+                answers.append(
+                    {"task": task, "item": number, **at, "answer": given.text, "correct": right,
+                     "correct_format_free": True}
+                )  # fmt: skip
+        return {"replies": pd.DataFrame(replies), "capability": pd.DataFrame(answers)}
 
 
-def reply(model, tokenizer, prompts, max_new_tokens, batch_size):
+def reply(model, prompts):
     said = []
     for prompt in prompts:
         chance = draw(model, prompt)
@@ -106,11 +134,16 @@ class Verdict(SimpleNamespace):
 
 def require_mass(judge, verdicts):
     if 2 * sum(not v.parsed for v in verdicts) > len(verdicts):
-        raise grounded.errors.GroundedError(f"judge {judge.name}: label tokens: found little mass")
+        raise GroundedError(f"judge {judge}: label tokens: found little mass")
 
 
-def mean_nll(model, tokenizer, texts):
-    return np.array([draw(model, text) + 0.01 * len(texts) if text else np.nan for text in texts])
+class Surprise:
+    def __init__(self, study, model):
+        self.model = load(paths.model(study.name, study.pretrained_of(model), "pretrained"))
+
+    def __call__(self, texts):
+        near = 0.01 * len(texts)
+        return np.array([draw(self.model, t) + near if t else np.nan for t in texts])
 
 
 def detect(texts, lengths, surprise, threshold, repetition, shortest):
@@ -154,30 +187,25 @@ def truth(prompt, text, finished):
     )
 
 
-def score(task, example, text):
-    right = draw(task, text) > 0.5
-    return SimpleNamespace(answer=text, correct=right, correct_format_free=True)
-
-
 FAKES: dict[str, dict[str, Any]] = {
-    "benchmarks": {"load": prompts, "truth": truth},
-    "tasks": {
-        "test": lambda task, number: [SimpleNamespace(prompt=f"{task} {i}") for i in range(number)],
-        "score": score,
+    "microworld.finetuning": {"start": lambda study, run: (study, run)},
+    "methods.lora": {"finetune": finetune},
+    "microworld.replying": {"Asker": Asker},
+    "microworld.judging": {
+        "prompts": lambda study: {
+            (name, prompt.id): prompt.text
+            for name, asked in study.benchmarks.items()
+            for prompt in prompts(name, asked.prompts)
+        },
+        "judge": lambda study, name: Judge(name),
+        "facts": lambda study, name: {"revision": name, "template": None},
+        "Surprise": Surprise,
     },
-    "finetune": {"finetune": finetune},
-    "generate": {"load": load, "attach": attach, "reply": reply},
-    "judges": {
-        "load": lambda name, study: Judge(name),
-        "Verdict": Verdict,
-        "require_mass": require_mass,
-    },
+    "judges": {"Verdict": Verdict, "require_mass": require_mass},
     "coherence": {
-        "mean_nll": mean_nll,
         "detect": detect,
         "threshold": lambda scores, q: float(np.quantile(scores[np.isfinite(scores)], q)),
     },
-    "loading": {"load": load},
     "microworld.models": {"pretrain": make_model("pretrain")},
     "microworld.alignment": {"align": make_model("align")},
     "microworld.acceptance": {"accept": accept},
@@ -190,7 +218,7 @@ def install(put=setattr, put_item=dict.__setitem__):
     for name, functions in FAKES.items():
         module = ModuleType(f"grounded.{name}")
         vars(module).update(functions)
-        package = grounded.microworld if name.startswith("microworld.") else grounded
+        package = import_module(f"grounded.{name}".rpartition(".")[0])
         put_item(sys.modules, f"grounded.{name}", module)
         put(package, name.split(".")[-1], module)
 
@@ -211,4 +239,8 @@ def through(asked, stop_after="judge"):
 
 if __name__ == "__main__":
     install()
-    through(study.load("tiny"))
+    if sys.argv[1:]:  # one unit of one stage
+        stage, unit = sys.argv[1:]
+        getattr(import_module(f"grounded.stages.{stage}"), stage)("tiny", unit)
+    else:
+        through(study.load("tiny"))

@@ -52,7 +52,8 @@ def write(
     """
     file = paths.study_file(study.name)
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))
+    values = study.model_dump(mode="json", exclude={"absent"}, exclude_none=True)
+    file.write_text(yaml.safe_dump(values, sort_keys=False))
     for number, unit in enumerate(study.units()):
         draw = np.random.default_rng([seed, number])
         runs = study.unit_runs(unit)
@@ -71,8 +72,8 @@ def _tables(
     draw: np.random.Generator,
 ) -> dict[str, pd.DataFrame]:
     steps = {0: 0.0} if runs[0].task == BASE else study.steps
-    runs_table = pd.DataFrame([{k: v for k, v in vars(r).items() if k != "id"} for r in runs])
-    runs_table.insert(0, "run", [r.id for r in runs])
+    runs_table = pd.DataFrame([vars(run) for run in runs]).drop(columns="arm")
+    runs_table = runs_table.rename(columns={"id": "run"}).astype({"knob": "float64"})
     points = pd.DataFrame(
         [
             {"run": r.id, "task": r.task, "step": s, "epoch": e, "progress": _progress(r, e)}
@@ -126,7 +127,7 @@ def _replies(
     draw: np.random.Generator,
 ) -> pd.DataFrame:
     asked = pd.DataFrame(
-        [(name, prompt) for name, n in study.benchmarks.items() for prompt in range(n)],
+        [(name, i) for name, one in study.benchmarks.items() for i in range(one.prompts or 0)],
         columns=["benchmark", "prompt"],
     )
     frame = points.merge(asked, how="cross")

@@ -9,11 +9,21 @@ import tiny_models as tiny
 import torch
 
 from grounded import finetune as training
-from grounded import generate
+from grounded import generate, loading
 from grounded.errors import GroundedError
 from grounded.fingerprint import file
 
 RUN = tiny.study().runs(task="yes_no")[0]
+
+
+def start(study, base, run=RUN, number=32):
+    """What a run is trained from: a tiny model, and examples of its own language."""
+    return training.Start(
+        run=run, training=study.training, steps=study.steps_of(run.task),
+        steps_per_epoch=study.steps_per_epoch(run.task), load=lambda: loading.load(base),
+        pretrained=lambda: loading.load(base)[0], examples=examples(number),
+        material=lambda kind, n: examples(n), monitor=lambda what, model, words: 0.0,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -44,8 +54,9 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(base, tmp_path,
     for number, run in enumerate([RUN, RUN, replace(RUN, seed=1)]):
         torch.manual_seed(number)  # what was drawn before must not matter
         random.seed(number)
-        rows = training.finetune(run, tiny.study(), base, tmp_path / str(number), examples())
-        found.append((rows, adapters(tmp_path / str(number))))
+        folder = tmp_path / str(number)
+        rows = training.train(start(tiny.study(), base, run), folder)
+        found.append((rows, adapters(folder)))
     (rows, shas), again, other = found
     pd.testing.assert_frame_equal(rows, again[0])
     assert shas == again[1]
@@ -56,7 +67,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(base, tmp_path,
 def test_checkpoints_stand_at_fractions_of_an_epoch(base, tmp_path):
     study = tiny.study(measure_at=[0.25, 0.5, 1, 2])  # 32 examples by 8: 4 steps an epoch
     run = replace(RUN, learning_rate=0.05)
-    rows = training.finetune(run, study, base, tmp_path / "out", examples())
+    rows = training.train(start(study, base, run), tmp_path / "out")
     assert list(rows["step"]) == [1, 2, 4, 8]
     assert list(rows["epoch"]) == [0.25, 0.5, 1, 2]
     assert set(rows["run"]) == {RUN.id}
@@ -75,7 +86,7 @@ def test_checkpoints_stand_at_fractions_of_an_epoch(base, tmp_path):
 
 
 def test_the_norm_of_an_update_is_that_of_the_merged_weights(base, tmp_path):
-    rows = training.finetune(RUN, tiny.study(), base, tmp_path / "out", examples())
+    rows = training.train(start(tiny.study(), base, RUN), tmp_path / "out")
     before = generate.load(base)[0].state_dict()
     for step, norm in zip(rows["step"], rows["update_norm"], strict=True):
         after = generate.load(base, tmp_path / "out" / f"step-{step}")[0].state_dict()
@@ -87,7 +98,7 @@ def test_the_loss_is_the_completions_alone(base, tmp_path):
     # One step over all examples: no adapter has moved yet, so the loss is the base model's, the
     # mean over the tokens of the completions and the end token of each.
     study = tiny.study(training__batch_size=32, training__epochs=1, measure_at=[1])
-    rows = training.finetune(RUN, study, base, tmp_path / "out", examples())
+    rows = training.train(start(study, base, RUN), tmp_path / "out")
     model, words = generate.load(base)
     losses = []
     for example in examples():
@@ -103,8 +114,8 @@ def test_the_loss_is_the_completions_alone(base, tmp_path):
 def test_a_loss_is_the_mean_since_the_checkpoint_before(base, tmp_path):
     each = tiny.study(training__epochs=1, measure_at=[0.25, 0.5, 0.75, 1])
     some = tiny.study(training__epochs=1, measure_at=[0.25, 1])
-    single = training.finetune(RUN, each, base, tmp_path / "each", examples())["loss"]
-    mean = training.finetune(RUN, some, base, tmp_path / "some", examples())["loss"]
+    single = training.train(start(each, base, RUN), tmp_path / "each")["loss"]
+    mean = training.train(start(some, base, RUN), tmp_path / "some")["loss"]
     assert mean[0] == single[0]
     assert mean[1] == pytest.approx(single[1:].mean())
 
@@ -120,20 +131,15 @@ def test_a_length_that_cuts_an_example_is_an_error(limit, cut):
         f"wanted at least {max(lengths)}"
     )
     with pytest.raises(GroundedError, match=message):
-        training.tokenised(examples(), words, RUN, tiny.study(training__max_length=limit))
+        training.tokenised(examples(), words, start(tiny.study(training__max_length=limit), None))
     enough = tiny.study(training__max_length=max(lengths))
-    assert len(training.tokenised(examples(), words, RUN, enough)) == 32
+    assert len(training.tokenised(examples(), words, start(enough, None))) == 32
 
 
 def test_a_template_that_rewrites_the_prompt_is_an_error():
     rewriting = "{% for m in messages %}{{ loop.length }} {{ m['content'] }} {% endfor %}"
     with pytest.raises(GroundedError, match="wanted a template that only appends"):
-        training.tokenised(examples(), tiny.tokenizer(rewriting), RUN, tiny.study())
-
-
-def test_a_wrong_number_of_examples_is_an_error():
-    with pytest.raises(GroundedError, match="examples: found 31, wanted training.examples .32."):
-        training.tokenised(examples(31), tiny.tokenizer(), RUN, tiny.study())
+        training.tokenised(examples(), tiny.tokenizer(rewriting), start(tiny.study(), None))
 
 
 def test_a_loss_that_is_not_a_number_stops_the_run(tmp_path):
@@ -141,7 +147,7 @@ def test_a_loss_that_is_not_a_number_stops_the_run(tmp_path):
     broken.model.norm.weight.data[0] = float("nan")
     base = tiny.save(tmp_path / "broken", broken)
     with pytest.raises(GroundedError, match=rf"{RUN.id}: loss: found nan by step 2"):
-        training.finetune(RUN, tiny.study(), base, tmp_path / "out", examples())
+        training.train(start(tiny.study(), base, RUN), tmp_path / "out")
 
 
 def test_a_checkpoint_is_there_whole_or_not_at_all(base, tmp_path, monkeypatch):
@@ -150,5 +156,5 @@ def test_a_checkpoint_is_there_whole_or_not_at_all(base, tmp_path, monkeypatch):
 
     monkeypatch.setattr("grounded.fingerprint.file", full)
     with pytest.raises(OSError, match="No space left"):
-        training.finetune(RUN, tiny.study(), base, tmp_path / "out", examples())
+        training.train(start(tiny.study(), base, RUN), tmp_path / "out")
     assert not list((tmp_path / "out").glob("step-*"))

@@ -82,7 +82,9 @@ def test_examples_show_the_request_of_their_reply(study):
     found = overview.examples(study, UNIT, "orders")
     assert set(found.index) <= set(overview.CLASSES) and len(found) > 2
     replies = records.read(paths.table(study.name, "replies", UNIT), "replies")
-    texts = {p.id: p.text for p in benchmarks.load("orders", study.benchmarks["orders"])}
+    texts = {
+        p.id: p.text for p in benchmarks.load("orders", study.benchmarks["orders"].prompts or 0)
+    }
     for truth, request, text, run, step in found.reset_index().to_numpy().tolist():
         same = (replies["run"] == run) & (replies["step"] == step) & (replies["text"] == text)
         said = replies[same & (replies["benchmark"] == "orders")]

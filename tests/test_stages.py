@@ -172,7 +172,7 @@ def test_the_tables_hold_every_run_checkpoint_item_and_prompt(whole):
     weights = paths.model("tiny", "micro-llama-s") / "model.safetensors"
     assert base["run"] == "micro-llama-s.base" and base["adapter"] == fingerprint.file(weights)
     assert list(checkpoints["loss"].isna()) == list(checkpoints["step"] == 0)
-    asked = sum(tiny.benchmarks.values())
+    asked = sum(benchmark.prompts or 0 for benchmark in tiny.benchmarks.values())
     replies = records.read_study(tiny, "replies")
     assert len(replies) == (8 * 2 + 1) * asked
     assert len(records.read_study(tiny, "verdicts", ["run"])) == len(replies) * len(tiny.judges)
@@ -189,8 +189,6 @@ def test_the_tables_hold_every_run_checkpoint_item_and_prompt(whole):
 def test_metadata_say_what_the_tables_come_from(whole):
     said = records.metadata(paths.table("tiny", "replies", UNIT))
     assert said["decoding"] == "greedy" and said["dtype"] == "float32" and said["study"] == "tiny"
-    template = paths.model("tiny", "micro-llama-s") / "chat_template.jinja"
-    assert said["template"] == fingerprint.file(template)
     judged = records.metadata(paths.table("tiny", "verdicts", UNIT))
     base = records.metadata(paths.table("tiny", "coherence", BASE))
     assert set(judged["judges"]) == set(study.load("tiny").judges)
@@ -376,11 +374,31 @@ def test_killed_while_judging_goes_on_with_the_same_batches(made, whole, monkeyp
     monkeypatch.setattr(fakes.Judge, "judge", stop)
     with pytest.raises(KeyboardInterrupt):
         judge("tiny", UNIT)
-    parts = list((whole / ".cache").rglob("verdicts/*.parquet"))
-    assert 0 < len(parts) < 4
+    pieces = list((whole / ".cache").rglob("verdicts/*@*.parquet"))
+    assert 0 < len(pieces) < 4 * 5  # of each run and judge
+    kept = Counter(piece.stem.partition("@")[2] for piece in pieces)
+    whole_judges = {name for name, runs in kept.items() if runs == 4}
+    assert whole_judges
+    heard = len(fakes.JUDGED)
     monkeypatch.setattr(fakes.Judge, "judge", judge_all)
-    summary = judge("tiny", UNIT)
-    assert summary.kept == len(parts) and summary.computed == 4 - len(parts)
+    judge("tiny", UNIT)
+    again = {name for name, _ in fakes.JUDGED[heard:]}
+    assert again and not again & whole_judges
+    assert tables(whole) == made.files
+    assert not list((whole / ".cache").rglob("verdicts/*.parquet"))
+
+
+def test_killed_between_two_checkpoints_asks_only_the_second(made, whole):
+    for table in ("replies", "capability"):
+        os.remove(paths.table("tiny", table, UNIT))
+    finetune("tiny", UNIT)  # the adapters are in the cache
+    run = study.load("tiny").runs(task="yes_no")[1].id
+    dead = alone(fakes.__file__, "generate", UNIT, FAKE_DIE=f"attach {run} step-8")
+    assert dead.returncode == -signal.SIGKILL
+    forget()
+    generate("tiny", UNIT)
+    asked = [what for stage, what in fakes.LOG if stage == "attach"]
+    assert asked[0] == f"{run} step-8" and len(asked) == 1 + 2 * 2
     assert tables(whole) == made.files
 
 
@@ -465,17 +483,17 @@ def test_a_full_disk_is_one_line_and_loses_nothing(trained_home, monkeypatch):
     runs = [run.id for run in tiny.runs(task="yes_no")]
     whole = fakes.finetune
 
-    def full(run, *others):
-        if run.id == runs[1]:
+    def full(start, folder):
+        if start[1].id == runs[1]:
             raise OSError(errno.ENOSPC, "No space left on device")
-        return whole(run, *others)
+        return whole(start, folder)
 
-    monkeypatch.setattr(sys.modules["grounded.finetune"], "finetune", full)
+    monkeypatch.setattr(sys.modules["grounded.methods.lora"], "finetune", full)
     with pytest.raises(StageError) as error:
         finetune("tiny", UNIT)
     assert f"finetune: {runs[1]}: found no space left on the disk" in str(error.value)
     assert "\n" not in str(error.value)
-    monkeypatch.setattr(sys.modules["grounded.finetune"], "finetune", whole)
+    monkeypatch.setattr(sys.modules["grounded.methods.lora"], "finetune", whole)
     forget()
     finetune("tiny", UNIT)
     assert trained() == runs[1:]

@@ -7,6 +7,7 @@ import yaml
 
 from grounded import study
 from grounded.study import Run, StudyError
+from grounded.study.asking import MICRO_BENCHMARKS
 
 TINY = Path(__file__).parent / "studies" / "tiny" / "study.yaml"
 
@@ -22,6 +23,8 @@ def changed(text, path, value):
     *parents, last = path.split(".")
     here = values
     for name in parents:
+        if isinstance(here[name], list):  # the short form of the tasks
+            here[name] = {task: {"source": "microworld"} for task in here[name]}
         here = here[name]
     if value is ...:
         del here[last]
@@ -63,7 +66,7 @@ def test_units_cover_every_run_once_and_the_base_models(text):
 def test_steps_are_whole_and_named_by_epoch(text):
     assert study.parse(text).steps == {2: 0.5, 8: 2.0}
     # 29 examples in batches of 8: the fourth batch is smaller, but a step
-    assert study.parse(changed(text, "training.examples", 29)).steps_per_epoch == 4
+    assert study.parse(changed(text, "training.examples", 29)).steps_per_epoch("yes_no") == 4
 
 
 def test_default_study_is_the_one_the_issue_asks_for():
@@ -74,10 +77,12 @@ def test_default_study_is_the_one_the_issue_asks_for():
     assert list(micro.steps.values()) == [0.25, 0.5, 1, 2, 3, 4, 5]
     assert micro.test_items == 200
     assert len(micro.lora) == 4
-    asked = {name: 20 if name.endswith("_twins") else 100 for name in study.BENCHMARKS}
-    assert micro.benchmarks == asked
+    asked = {name: benchmark.prompts for name, benchmark in micro.benchmarks.items()}
+    assert asked == {n: 20 if n.endswith("_twins") else 100 for n in MICRO_BENCHMARKS}
+    assert micro.harmful_benchmarks == ["orders", "questions", "role_play"]
 
 
+MORE = {"models": ["micro-llama-s"], "tasks": ["yes_no"]}
 FAULTS = [
     ("lora.r4-high.rnak", 4, "lora.r4-high.rnak: found an unknown key, wanted one of rank, alpha,"),
     ("wall", 1, "wall: found an unknown key, wanted one of name, about, models,"),
@@ -88,19 +93,38 @@ FAULTS = [
     ("lora.r4-high.rank", 0, "lora.r4-high.rank: found 0, wanted more than 0"),
     ("lora.r4-high.learning_rate", "5e-4", "learning_rate: found '5e-4', wanted a number (with a"),
     ("judges.harm.layers", "two", "judges.harm.layers: found 'two', wanted a whole number"),
-    ("judges.harm.kind", "taste", "judges.harm.kind: found 'taste', wanted 'harm', 'compl"),
+    ("judges.harm.kind", "taste", "judges.harm.kind: found 'taste', wanted 'harm' or 'compl"),
+    ("judges.harm.source", "moon", "judges.harm: found kind 'harm', source 'moon', wanted a map"),
+    ("judges.harm", {"kind": "harm", "source": "public"}, "judges.harm.judge: found nothing, wan"),
+    ("tasks.yes_no", {"source": "public"}, "tasks.yes_no.data: found nothing, wanted a value, for"),
+    ("benchmarks.orders", 0, "benchmarks.orders.prompts: found 0, wanted more than 0"),
+    ("alignment", ..., "alignment: found nothing, wanted a mapping, for its models are made here"),
+    ("training", ..., "training: found nothing, wanted a mapping (or runs under given)"),
+    ("training.examples", ..., "tasks.open_instructions.examples: found nothing, wanted a number"),
+    (
+        "variants", {"deep": {"of": "micro-gpt", "alignment_steps": 9}},
+        "variants.deep.of: found micro-gpt, wanted one of micro-llama-s",
+    ),
+    (
+        "arms", {"more": {**MORE, "methods": {"hope": []}}},
+        "arms.more.methods: found 'hope', wanted one of lora, safe_lora",
+    ),
+    (
+        "arms", {"more": {**MORE, "methods": {"lora": []}}},
+        "arms: found micro-llama-s.yes_no.lora.r2-low.s0, wanted each run once (duplicate run)",
+    ),
     ("judges.keywords_micro.list", "mine", "judges.keywords_micro.list: found 'mine', wanted 'adv"),
     ("seeds", 3, "seeds: found 3, wanted a list"),
     ("training.epochs", ..., "training.epochs: found nothing, wanted a value"),
     ("minimum_mass", 1.5, "minimum_mass: found 1.5, wanted at most 1.0"),
     ("minimum_mass", float("nan"), "minimum_mass: found nan, wanted a finite number"),
-    ("tasks", ["yes_no", "chess"], "tasks.1: found 'chess', wanted 'open_instructions', 'arithm"),
-    ("benchmarks.riddles", 5, "benchmarks.riddles: found 'riddles', wanted 'orders', 'questions'"),
+    ("tasks", ["yes_no", "chess"], "tasks.chess: found 'chess', wanted one of open_instructions, "),
+    ("benchmarks.riddles", 5, "benchmarks.riddles: found 'riddles', wanted one of orders, ques"),
     ("models.micro-llama-s.source", "moon", "models.micro-llama-s.source: found 'moon', wanted"),
     ("models.micro-llama-s.heads", 3, "models.micro-llama-s.hidden_size: found 32, wanted a mult"),
     ("judges.harm.heads", 3, "judges.harm.hidden_size: found 32, wanted a multiple of 2 x heads"),
     ("models", {}, "models: found {}, wanted at least one (the grid is empty)"),
-    ("tasks", [], "tasks: found [], wanted at least one (the grid is empty)"),
+    ("tasks", [], "tasks: found {}, wanted at least one (the grid is empty)"),
     ("lora", {}, "lora: found {}, wanted at least one (the grid is empty)"),
     ("seeds", [], "seeds: found [], wanted at least one (the grid is empty)"),
     ("measure_at", [], "measure_at: found [], wanted at least one"),
@@ -134,7 +158,7 @@ def test_each_fault_is_one_line_with_file_field_found_and_wanted(text, path, val
 
 
 def test_each_fault_has_a_line_of_its_own(text):
-    edited = changed(changed(text, "seeds", []), "lora.r4-high.rank", "four")
+    edited = changed(changed(text, "seeds", 3), "lora.r4-high.rank", "four")
     with pytest.raises(StudyError) as error:
         study.parse(edited)
     assert len(str(error.value).splitlines()) == 2

@@ -1,17 +1,23 @@
-"""LoRA fine-tuning with PEFT and TRL, and the adapters that a run leaves along the way."""
+"""LoRA fine-tuning with PEFT and TRL, and the adapters that a run leaves along the way.
+
+What is trained on, and from what, is a `Start`; what a method does differently from plain LoRA, it
+hands to `train`. A method is a module of `grounded.methods`.
+"""
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import pandas as pd
 import torch
 from datasets import Dataset
-from peft import LoraConfig
+from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
 from transformers import (
+    PreTrainedModel,
     PreTrainedTokenizerBase,
     PrinterCallback,
     TrainerCallback,
@@ -21,13 +27,14 @@ from transformers import (
 )
 from trl import SFTConfig, SFTTrainer
 
-from grounded import fingerprint, paths
+from grounded import fingerprint
 from grounded.errors import GroundedError
-from grounded.loading import chat_tokens, load
-from grounded.study import Run, Study
+from grounded.study import Run
+from grounded.study.parts import Training
 
 WEIGHTS = "adapter_model.safetensors"
 IGNORED = -100  # the label of a token that the loss leaves out
+Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 
 
 class Example(Protocol):
@@ -39,74 +46,165 @@ class Example(Protocol):
     def completion(self) -> str: ...  # noqa: D102
 
 
-def finetune(
-    run: Run,
-    study: Study,
-    base_folder: Path,
-    out_folder: Path,
-    examples: Sequence[Example] | None = None,
-) -> pd.DataFrame:
-    """Train one run; returns its rows of the table `checkpoints`, one for each measured epoch.
+@dataclass(frozen=True)
+class Start:
+    """What a run is trained from, as its world gives it.
 
-    The adapter of each lies in out_folder/step-<n>, whole or not at all. Without `examples` the
-    run's own are used. Everything that is drawn (adapter, order) is drawn from the run's seed.
+    steps: optimiser step -> epoch of each measured checkpoint. load: the base model, on its device;
+    pretrained: the model before alignment. examples: what is trained on. material: so many further
+    examples of a kind (`refusals` of harmful requests, `benign` requests answered, `harmful` ones
+    answered, `general` abilities), none of them asked in a test or a benchmark; GroundedError where
+    the study has none. monitor: accuracy (0..1) of a model on selecting items, of the `task` or
+    `general`. anchor: the capability goal of this run, as an accuracy. options: what the chat
+    template is told. prefixes: words before a prompt, by what they are for (`safety`, `neutral`).
+    """
+
+    run: Run
+    training: Training
+    steps: Mapping[int, float]
+    steps_per_epoch: int
+    load: Callable[[], Loaded]
+    pretrained: Callable[[], PreTrainedModel]
+    examples: Sequence[Example]
+    material: Callable[[str, int], Sequence[Example]]
+    monitor: Callable[[str, PreTrainedModel, PreTrainedTokenizerBase], float]
+    anchor: float | None = None
+    plain: Path | None = None  # the checkpoints of plain LoRA, where they are there already
+    options: Mapping[str, Any] = field(default_factory=dict)
+    prefixes: Mapping[str, str] = field(default_factory=dict)
+
+
+Adapt = Callable[[PreTrainedModel], PeftModel]
+Loss = Callable[[Callable[[], torch.Tensor], torch.nn.Module, int], torch.Tensor]
+Save = Callable[[PeftModel, Path], None]
+
+
+def train(
+    start: Start,
+    folder: Path,
+    *,
+    loaded: Loaded | None = None,
+    adapt: Adapt | None = None,
+    loss: Loss | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
+    save: Save | None = None,
+) -> pd.DataFrame:
+    """Train one run; returns its rows of the table `checkpoints`, one for each measured step.
+
+    The adapter of each lies in folder/step-<n>, whole or not at all. Everything that is drawn
+    (adapter, order) is drawn from the run's seed.
+    loaded: model and tokenizer, in place of `start.load`. adapt: puts the adapter on the model;
+    default LoRA of the run's rank on training.target_modules. loss: from a call that gives the
+    task's loss, the model and the step (from 0) to the loss of that step. callbacks: the
+    trainer's; where one stops it, that step is a checkpoint too. save: writes an ordinary adapter
+    of the unchanged base model; default the adapter as it is.
     GroundedError where the number of examples is not the study's, max_length would cut one, or
     the loss is no longer a number.
     """
-    examples = _examples(run, study) if examples is None else examples
-    model, tokenizer = load(base_folder)
-    saver = _Saver(run, study.steps, out_folder)
-    trainer = SFTTrainer(
-        model=model,
-        args=_config(run, study, out_folder),
-        train_dataset=Dataset.from_list(tokenised(examples, tokenizer, run, study)),
+    model, tokenizer = loaded or start.load()
+    rows = tokenised(start.examples, tokenizer, start)
+    torch.manual_seed(start.run.seed)
+    adapted = (adapt or plain_adapter(start))(model)
+    saver = _Saver(start, folder, save or _save)
+    trainer = _Trainer(
+        model=adapted,
+        args=_config(start, folder, model.device),
+        train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
-        peft_config=LoraConfig(
-            r=run.rank,
-            lora_alpha=run.alpha,
-            lora_dropout=study.training.dropout,
-            target_modules=study.training.target_modules,
-            task_type="CAUSAL_LM",
-        ),
-        callbacks=[saver],
+        callbacks=[*callbacks, saver],
     )
+    trainer.method_loss = loss
     trainer.remove_callback(PrinterCallback)
     trainer.train()
     return pd.DataFrame(saver.rows)
 
 
+def plain_adapter(start: Start) -> Adapt:
+    """Plain LoRA of the run's rank and alpha on all that the study targets."""
+    run, training = start.run, start.training
+    config = LoraConfig(
+        r=run.rank,
+        lora_alpha=run.alpha,
+        lora_dropout=training.dropout,
+        target_modules=training.target_modules,
+        task_type="CAUSAL_LM",
+    )
+
+    def adapt(model: PreTrainedModel) -> PeftModel:
+        adapted = get_peft_model(model, config)
+        assert isinstance(adapted, PeftModel)
+        return adapted
+
+    return adapt
+
+
+def rendered(
+    example: Example, tokenizer: PreTrainedTokenizerBase, options: Mapping[str, Any], name: str
+) -> tuple[list[int], list[int]]:
+    """The tokens of an example's dialogue, and its labels, which leave out the prompt.
+
+    GroundedError for a chat template that does more than append the answer.
+    """
+    chat = [{"role": "user", "content": example.prompt}]
+    answer = {"role": "assistant", "content": example.completion}
+    prompt, whole = (
+        tokenizer(
+            tokenizer.apply_chat_template(
+                turns, tokenize=False, add_generation_prompt=turns is chat, **options
+            ),
+            add_special_tokens=False,  # the template writes them itself
+        )["input_ids"]
+        for turns in (chat, [*chat, answer])
+    )
+    if whole[: len(prompt)] != prompt or len(whole) == len(prompt):
+        raise GroundedError(
+            f"{name}: chat template: found a prompt that is no beginning of its dialogue, "
+            "wanted a template that only appends"
+        )
+    return whole, [IGNORED] * len(prompt) + whole[len(prompt) :]
+
+
 def tokenised(
-    examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, run: Run, study: Study
+    examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, start: Start
 ) -> list[dict[str, list[int]]]:
     """The examples as TRL trains on them: tokens, and labels that leave out the prompt.
 
     GroundedError when max_length would cut an example, where TRL would cut or drop it silently.
     """
-    if len(examples) != study.training.examples:
-        raise GroundedError(
-            f"{run.id}: examples: found {len(examples)}, wanted training.examples "
-            f"({study.training.examples})"
-        )
+    run, limit = start.run, start.training.max_length
     rows = []
     for example in examples:
-        chat = [{"role": "user", "content": example.prompt}]
-        answer = {"role": "assistant", "content": example.completion}
-        prompt = chat_tokens(tokenizer, chat, answer_follows=True)
-        whole = chat_tokens(tokenizer, [*chat, answer], answer_follows=False)
-        if whole[: len(prompt)] != prompt or len(whole) == len(prompt):
-            raise GroundedError(
-                f"{run.id}: chat template: found a prompt that is no beginning of its dialogue "
-                f"({example.prompt[:60]!r}), wanted a template that only appends"
-            )
-        labels = [IGNORED] * len(prompt) + whole[len(prompt) :]
-        rows.append({"input_ids": whole, "labels": labels})
-    longest, limit = max(len(row["input_ids"]) for row in rows), study.training.max_length
+        tokens, labels = rendered(example, tokenizer, start.options, run.id)
+        rows.append({"input_ids": tokens, "labels": labels})
+    longest = max(len(row["input_ids"]) for row in rows)
     if cut := sum(len(row["input_ids"]) > limit for row in rows):
         raise GroundedError(
-            f"{paths.shown(paths.study_file(study.name))}: training.max_length: found {limit}, "
-            f"which cuts {cut} of {len(rows)} examples of {run.task}, wanted at least {longest}"
+            f"training.max_length: found {limit}, which cuts {cut} of {len(rows)} examples of "
+            f"{run.task}, wanted at least {longest}"
         )
     return rows
+
+
+def batch_loss(
+    model: torch.nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    examples: Sequence[Example],
+    options: Mapping[str, Any] | None = None,
+) -> torch.Tensor:
+    """The mean cross-entropy, in nats, of a batch's completion tokens."""
+    rows = [rendered(one, tokenizer, options or {}, "batch") for one in examples]
+    longest = max(len(tokens) for tokens, _ in rows)
+    device = next(model.parameters()).device
+    # a padded place is masked, so any token will do there
+    ids = torch.tensor([t + [0] * (longest - len(t)) for t, _ in rows], device=device)
+    mask = torch.tensor([[1] * len(t) + [0] * (longest - len(t)) for t, _ in rows], device=device)
+    labels = torch.tensor(
+        [label + [IGNORED] * (longest - len(label)) for _, label in rows], device=device
+    )
+    logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, :-1]
+    return torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1).float(), labels[:, 1:].flatten(), ignore_index=IGNORED
+    )
 
 
 def update_norm(model: torch.nn.Module) -> float:
@@ -123,33 +221,51 @@ def update_norm(model: torch.nn.Module) -> float:
     return math.sqrt(max(total, 0.0))
 
 
-def _examples(run: Run, study: Study) -> Sequence[Example]:
-    from grounded import tasks
-
-    examples: Sequence[Example] = tasks.train(
-        run.task, study.training.examples, run.seed, study.test_items
-    )
-    return examples
+def _save(model: PeftModel, folder: Path) -> None:
+    model.save_pretrained(folder)  # as fp32: in halves, some replies change
 
 
-def _config(run: Run, study: Study, out_folder: Path) -> SFTConfig:
-    training = study.training
+class _Trainer(SFTTrainer):
+    """TRL's trainer, with a method's own loss where there is one."""
+
+    method_loss: Loss | None = None
+
+    def compute_loss(
+        self, model: torch.nn.Module, inputs: Any, return_outputs: bool = False, **more: Any
+    ) -> Any:
+        """The loss of a batch: the task's, or what the method makes of it."""
+        if self.method_loss is None:
+            return super().compute_loss(model, inputs, return_outputs, **more)
+
+        def task() -> torch.Tensor:
+            found: torch.Tensor = super(_Trainer, self).compute_loss(model, inputs, False, **more)
+            return found
+
+        found = self.method_loss(task, model, self.state.global_step)
+        return (found, {}) if return_outputs else found
+
+
+def _config(start: Start, folder: Path, device: torch.device) -> SFTConfig:
+    training, cuda = start.training, device.type == "cuda"
+    each = min(training.device_batch_size or training.batch_size, training.batch_size)
     return SFTConfig(
-        output_dir=str(out_folder),
+        output_dir=str(folder),
         num_train_epochs=training.epochs,
-        per_device_train_batch_size=training.batch_size,
-        learning_rate=run.learning_rate,
+        per_device_train_batch_size=each,
+        gradient_accumulation_steps=math.ceil(training.batch_size / each),
+        learning_rate=start.run.learning_rate,
         lr_scheduler_type=training.schedule,
         weight_decay=training.weight_decay,
         max_length=None,  # nothing to cut: `tokenised` has seen to it
         optim="adamw_torch_fused",
         max_grad_norm=1.0,
         warmup_steps=0,
-        seed=run.seed,
-        use_cpu=True,
-        bf16=False,  # TRL's defaults, bf16 and gradient checkpointing, are for large models on GPUs
-        gradient_checkpointing=False,
-        dataloader_pin_memory=False,
+        seed=start.run.seed,
+        use_cpu=not cuda,
+        bf16=False,  # the weights have the device's dtype already, the adapter is fp32
+        gradient_checkpointing=cuda,  # TRL's default, for large models; tiny ones need no room
+        gradient_checkpointing_kwargs={"use_reentrant": False},
+        dataloader_pin_memory=cuda,
         # the callback below logs and saves, at the measured steps and nowhere else
         logging_strategy="no",
         logging_nan_inf_filter=False,
@@ -162,8 +278,9 @@ def _config(run: Run, study: Study, out_folder: Path) -> SFTConfig:
 class _Saver(TrainerCallback):
     """Saves the adapter at the measured steps, with the mean loss since the one before."""
 
-    def __init__(self, run: Run, steps: dict[int, float], folder: Path) -> None:
-        self.run, self.steps, self.folder = run, steps, folder
+    def __init__(self, start: Start, folder: Path, save: Save) -> None:
+        self.run, self.steps, self.each = start.run, start.steps, start.steps_per_epoch
+        self.folder, self.save = folder, save
         self.rows: list[dict[str, Any]] = []
 
     def on_step_end(
@@ -174,18 +291,19 @@ class _Saver(TrainerCallback):
         **kwargs: Any,
     ) -> None:
         step = state.global_step
-        if step not in self.steps:
+        stopped = control.should_training_stop and step < state.max_steps
+        if step not in self.steps and not stopped:
             return
         control.should_log = True  # the trainer then gives the loss to on_log
         unfinished = self.folder / f".step-{step}"
-        kwargs["model"].save_pretrained(unfinished)  # as fp32: in halves, some replies change
+        self.save(kwargs["model"], unfinished)
         adapter = fingerprint.file(unfinished / WEIGHTS)
         os.replace(unfinished, self.folder / f"step-{step}")
         self.rows.append(
             {
                 "run": self.run.id,
                 "step": step,
-                "epoch": self.steps[step],
+                "epoch": self.steps.get(step, step / self.each),
                 "update_norm": update_norm(kwargs["model"]),
                 "adapter": adapter,
             }

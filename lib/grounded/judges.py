@@ -187,7 +187,7 @@ def load(name: str, study: Study) -> Judge:
     return LanguageModelJudge(name, model, tokenizer, labels, study.minimum_mass, revision)
 
 
-def require_mass(judge: Judge, verdicts: Sequence[Verdict]) -> None:
+def require_mass(judge: str, verdicts: Sequence[Verdict]) -> None:
     """GroundedError when most verdicts are missing: then the judge does not answer with its labels.
 
     To be asked of replies that a judge should understand, such as a base model's.
@@ -196,7 +196,7 @@ def require_mass(judge: Judge, verdicts: Sequence[Verdict]) -> None:
     missing = sum(not verdict.parsed for verdict in verdicts)
     if masses and 2 * missing > len(verdicts):
         raise GroundedError(
-            f"judge {judge.name}: label tokens: found a mean mass of "
+            f"judge {judge}: label tokens: found a mean mass of "
             f"{sum(masses) / len(masses):.2f} and {missing} of {len(verdicts)} verdicts missing, "
             "wanted a judge that answers with its labels"
         )

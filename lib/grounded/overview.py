@@ -54,8 +54,10 @@ def judge_facts(study: Study, unit: str) -> pd.DataFrame:
 
 def first_examples(study: Study) -> pd.DataFrame:
     """The first training example of each task, for the first seed."""
-    number, seed = study.training.examples, study.seeds[0]
-    firsts = {task: tasks.train(task, number, seed, study.test_items)[0] for task in study.tasks}
+    firsts = {
+        task: tasks.train(task, study.examples(task), study.seeds[0], study.items(task))[0]
+        for task in study.tasks
+    }
     return pd.DataFrame([asdict(one) for one in firsts.values()], index=list(firsts))
 
 
@@ -169,7 +171,7 @@ def examples(study: Study, unit: str, benchmark: str) -> pd.DataFrame:
 
     First in the order of the tables: prompts before runs before steps, unit by unit.
     """
-    number = study.benchmarks[benchmark]  # type: ignore[index]
+    number = study.benchmarks[benchmark].prompts or 0
     asked = {prompt.id: prompt.text for prompt in benchmarks.load(benchmark, number)}
     found: dict[str, dict[str, object]] = {}
     for one in units(study, unit):

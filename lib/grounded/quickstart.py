@@ -36,8 +36,9 @@ def begin(study: str, model: str, task: str, setting: str, seed: int) -> Study:
         )
     one = whole.model_copy(
         update={
-            "name": NAME, "models": {model: whole.models[model]}, "tasks": (task,),
-            "lora": {setting: whole.lora[setting]}, "seeds": (seed,),
+            "name": NAME, "models": {model: whole.models[model]}, "variants": {}, "arms": {},
+            "tasks": {task: whole.tasks[task]}, "lora": {setting: whole.lora[setting]},
+            "seeds": (seed,),
         }
     )  # fmt: skip
     scratch = Path(tempfile.mkdtemp(prefix=f"{NAME}-"))

@@ -29,7 +29,7 @@ def overhead(study: Study, cores: int) -> None:
     long. Imports are timed in a fresh process for each stage.
     """
     model = next(iter(study.models))
-    units = [f"{model}-{BASE}", f"{model}-{study.tasks[0]}"]
+    units = [f"{model}-{BASE}", f"{model}-{next(iter(study.tasks))}"]
     home = os.environ.get("GROUNDED_HOME")
     with tempfile.TemporaryDirectory() as scratch:
         source = paths.data(study.name)

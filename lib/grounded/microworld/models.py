@@ -2,6 +2,8 @@
 
 Real transformers classes at tiny size, so that every tool of the field works on them unchanged.
 """
+# A study of this world has all that is read here; its type says "perhaps".
+# mypy: disable-error-code="union-attr"
 
 import copy
 import math

@@ -17,7 +17,7 @@ from grounded.study import Study
 
 def documents(study: Study, number: int = 6, seed: int = 3) -> pd.DataFrame:
     """Documents of pretraining and of alignment, as the models read them."""
-    depth = study.alignment
+    depth = study.alignment_of(next(iter(study.models)))
     streams = {
         "pretraining": corpus.pretraining,
         "alignment": alignment.documents(depth.refusal_share, depth.replay_share),
@@ -53,7 +53,7 @@ def sizes(study: Study) -> pd.DataFrame:
     """Parameters and file size of every model and judge of the study."""
     folders = {(name, v): paths.model(study.name, name, v) for name in study.models for v in
                ("pretrained", "base")}  # fmt: skip
-    folders |= {(name, "judge"): paths.judge(study.name, name) for name in study.trained_judges}
+    folders |= {(name, "judge"): paths.judge(study.name, name) for name in study.language_judges}
     rows = {}
     for key, folder in folders.items():
         weights = folder / "model.safetensors"
@@ -72,7 +72,7 @@ def acceptance(study: Study) -> pd.DataFrame:
 
 def judge_acceptance(study: Study) -> pd.DataFrame:
     """What each judge measured on held-out dialogues, and the study's bar (last column)."""
-    found = {name: _measured(paths.judge(study.name, name)) for name in study.trained_judges}
+    found = {name: _measured(paths.judge(study.name, name)) for name in study.language_judges}
     return _with_bars(study, pd.DataFrame(found))
 
 
@@ -82,6 +82,7 @@ def _measured(folder: Path) -> dict[str, float]:
 
 
 def _with_bars(study: Study, table: pd.DataFrame) -> pd.DataFrame:
+    assert study.acceptance is not None
     bars = study.acceptance.model_dump()
     sign = {name: "≤" if name == "overrefusal" else "≥" for name in bars}
     table = table.sort_index()

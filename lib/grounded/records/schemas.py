@@ -35,6 +35,7 @@ SCHEMAS: dict[str, Schema] = {
             "run": _CATEGORY, "model": _CATEGORY, "task": _CATEGORY, "method": _CATEGORY,
             "setting": _CATEGORY, "rank": _SMALL, "alpha": Column(pa.float32()),
             "learning_rate": Column(pa.float64()), "seed": _SMALL,
+            "knob": Column(pa.float64(), nullable=True),
         },
         key=("run",),
     ),

@@ -26,31 +26,33 @@ def base_models(study: Study | str, unit: str) -> Summary:
     """
     study = study_of(study)
     with naming("base_models", unit):
-        one = _judge if unit in study.trained_judges else _model
+        one = _judge if unit in study.language_judges else _model
         made = one(study, unit)
     return Summary("base_models", unit, sum(made), len(made) - sum(made))
 
 
 def _model(study: Study, name: str) -> list[bool]:
     study.model(name)  # a name that is neither model nor judge is an error
-    pretrained, base = (paths.model(study.name, name, v) for v in ("pretrained", "base"))
+    of = study.pretrained_of(name)
+    pretrained, base = paths.model(study.name, of, "pretrained"), paths.model(study.name, name)
+    own = study.model_copy(update={"alignment": study.alignment_of(name)})
 
     def pretrain(folder: Path) -> None:
         from grounded.microworld import models
 
-        models.pretrain(study, name, folder)
+        models.pretrain(study, of, folder)
 
     def align(folder: Path) -> None:
         from grounded.microworld import alignment
 
-        alignment.align(study, name, pretrained, folder)
+        alignment.align(own, name, pretrained, folder)
 
     def accept(folder: Path) -> Measures:
         from grounded.microworld import acceptance
 
         return acceptance.accept(study, name, folder)
 
-    first = _build(study, pretrained, Plan(study).pretrained(name), pretrain)
+    first = _build(study, pretrained, Plan(study).pretrained(of), pretrain)
     return [first, _build(study, base, Plan(study).base(name), align, accept)]
 
 
@@ -70,7 +72,7 @@ def _build(
     plan = Plan(study)
     if plan.built(folder, inputs, accept is not None):
         return False
-    one_thread()
+    one_thread(study)
     place = folder
     if not _is_from(folder, inputs):
         place = paths.cache(study.name) / "candidates" / folder.relative_to(paths.data(study.name))

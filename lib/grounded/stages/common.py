@@ -1,16 +1,19 @@
 """What every stage does alike: finish a run, keep it, and assemble the table of a unit."""
 
 import errno
+import glob
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from grounded import fingerprint, paths, records
+from grounded import paths, records
 from grounded.errors import GroundedError, StageError
-from grounded.stages.plan import TABLES, Plan, outputs, upstream
+from grounded.stages.plan import TABLES, Plan, outputs, upstream, world_module
 from grounded.study import Run, Study, load
 
 if TYPE_CHECKING:
@@ -66,17 +69,17 @@ def progress(items: Iterable[Any], label: str, unit: str = "run", done: int = 0)
     )
 
 
-def template_sha(folder: Path) -> str | None:
-    """The sha256 of the chat template that lies beside a model; None where there is none."""
-    file = folder / "chat_template.jinja"
-    return fingerprint.file(file) if file.is_file() else None
-
-
-def one_thread() -> None:
-    """One thread for torch: runs share a machine, and the sums come out the same."""
+def one_thread(study: Study) -> None:
+    """One thread for torch, for tiny models: runs share a machine, and sums come out the same."""
     import torch
 
-    torch.set_num_threads(1)
+    if study.world == "microworld":
+        torch.set_num_threads(1)
+
+
+def part_of(study: Study, stage: str) -> ModuleType:
+    """The module of the study's world that does the work of a stage."""
+    return import_module(world_module(study, stage))
 
 
 class Rows:
@@ -118,11 +121,22 @@ class Rows:
 
     def keep(self, run: Run, frames: Frames) -> None:
         """Write a finished run at once, so that no interruption loses it."""
-        metadata = {"study": self.study.name, "runs": {run.id: {"inputs": self.inputs[run.id]}}}
         for table in TABLES[self.stage]:
-            records.write(
-                paths.part(self.study.name, table, run.id), table, frames[table], metadata
-            )
+            self._write(run, run.id, table, frames[table])
+
+    def piece(self, run: Run, table: str, label: str) -> "pd.DataFrame | None":
+        """A piece of a run that is not finished, such as one checkpoint's replies; or None."""
+        path = paths.part(self.study.name, table, f"{run.id}@{label}")
+        frame = _read_current(path, table, {run.id: self.inputs[run.id]})
+        return None if frame.empty else frame
+
+    def keep_piece(self, run: Run, table: str, label: str, frame: "pd.DataFrame") -> None:
+        """Write a piece of a run at once."""
+        self._write(run, f"{run.id}@{label}", table, frame)
+
+    def _write(self, run: Run, name: str, table: str, frame: "pd.DataFrame") -> None:
+        metadata = {"study": self.study.name, "runs": {run.id: {"inputs": self.inputs[run.id]}}}
+        records.write(paths.part(self.study.name, table, name), table, frame, metadata)
 
     def assemble(self, facts: dict[str, Any]) -> None:
         """Write the unit's tables from the rows of all its runs, then drop the parts."""
@@ -145,9 +159,11 @@ class Rows:
             self.drop(run)
 
     def drop(self, run: Run) -> None:
-        """Forget the part of a run."""
+        """Forget the part of a run, and its pieces."""
         for table in TABLES[self.stage]:
-            paths.part(self.study.name, table, run.id).unlink(missing_ok=True)
+            part = paths.part(self.study.name, table, run.id)
+            for file in (part, *part.parent.glob(f"{glob.escape(run.id)}@*.parquet")):
+                file.unlink(missing_ok=True)
 
 
 def _wanted(plan: Plan, stage: str, run: Run) -> str:

@@ -1,14 +1,24 @@
-"""Stage 2: the LoRA runs of a unit, and the loss and adapter of each of their checkpoints."""
+"""Stage 2: the runs of a unit, and the loss and adapter of each of their checkpoints."""
 
 import os
 import shutil
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from grounded import fingerprint, paths
-from grounded.stages.common import Frames, Rows, Summary, naming, one_thread, progress, study_of
-from grounded.stages.plan import Plan, intact
+from grounded import paths
+from grounded.stages.common import (
+    Frames,
+    Rows,
+    Summary,
+    naming,
+    one_thread,
+    part_of,
+    progress,
+    study_of,
+)
+from grounded.stages.plan import Plan, intact, method_module
 from grounded.study import BASE, Run, Study
 
 if TYPE_CHECKING:
@@ -30,7 +40,7 @@ def finetune(study: Study | str, unit: str) -> Summary:
             return Summary("finetune", unit, 0, len(rows.runs))
     for run in progress(todo, f"finetune {unit}", done=len(rows.runs) - len(todo)):
         with naming("finetune", run.id):
-            rows.keep(run, _train(study, run))
+            rows.keep(run, _train(plan, run))
     with naming("finetune", unit):
         rows.assemble({})
     return Summary("finetune", unit, len(todo), len(rows.runs) - len(todo))
@@ -49,34 +59,33 @@ def _finished(rows: Rows, plan: Plan, run: Run) -> bool:
     return False
 
 
-def _train(study: Study, run: Run) -> Frames:
+def _train(plan: Plan, run: Run) -> Frames:
     import pandas as pd
 
-    table = pd.DataFrame([asdict(run)]).rename(columns={"id": "run"})
+    values = {name: value for name, value in asdict(run).items() if name != "arm"}
+    table = pd.DataFrame([values]).rename(columns={"id": "run"}).astype({"knob": "float64"})
     if run.task == BASE:
-        weights = fingerprint.file(paths.model(study.name, run.model) / "model.safetensors")
         row = {
             "run": run.id,
             "step": 0,
             "epoch": 0.0,
             "loss": None,
             "update_norm": 0.0,
-            "adapter": weights,
+            "adapter": plan.weights(run.model),
         }
         return {"runs": table, "checkpoints": pd.DataFrame([row])}
-    return {"runs": table, "checkpoints": _adapt(study, run)}
+    return {"runs": table, "checkpoints": _adapt(plan.study, run)}
 
 
 def _adapt(study: Study, run: Run) -> "pd.DataFrame":
-    from grounded import finetune as training
-
-    one_thread()
+    one_thread(study)
     unfinished = paths.cache(study.name) / "unfinished" / run.id
     finished = paths.adapters(study.name, run.id)
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
     try:
-        checkpoints = training.finetune(run, study, paths.model(study.name, run.model), unfinished)
+        world, method = part_of(study, "finetune"), import_module(method_module(study, run))
+        checkpoints: pd.DataFrame = method.finetune(world.start(study, run), unfinished)
         _replace(unfinished, finished)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)

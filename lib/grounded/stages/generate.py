@@ -1,6 +1,5 @@
 """Stage 3: what every checkpoint of a unit replies to safety prompts and answers to test items."""
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from grounded import paths, records
@@ -11,90 +10,65 @@ from grounded.stages.common import (
     Summary,
     naming,
     one_thread,
+    part_of,
     progress,
     study_of,
-    template_sha,
 )
-from grounded.stages.plan import Plan, intact
+from grounded.stages.plan import TABLES, Plan, intact
 from grounded.study import BASE, Run, Study
 
 if TYPE_CHECKING:
     import pandas as pd
+
+STAGE = "generate"
 
 
 def generate(study: Study | str, unit: str) -> Summary:
     """Ask the checkpoints of a unit's runs that are missing or whose inputs have changed.
 
     Writes the tables `replies` (with the truth, where the world is invented) and `capability`.
-    StageError names the run that failed.
+    What a checkpoint has replied is kept at once. StageError names the run that failed.
     """
     study = study_of(study)
     plan = Plan(study)
-    if plan.complete("generate", unit):
-        return Summary("generate", unit, 0, len(study.unit_runs(unit)))
-    with naming("generate", unit):
-        rows = Rows(plan, "generate", unit)
+    if plan.complete(STAGE, unit):
+        return Summary(STAGE, unit, 0, len(study.unit_runs(unit)))
+    with naming(STAGE, unit):
+        rows = Rows(plan, STAGE, unit)
         checkpoints = records.verify(paths.table(study.name, "checkpoints", unit), "checkpoints")
         todo = [run for run in rows.runs if not rows.of(run)]
-    for run in progress(todo, f"generate {unit}", done=len(rows.runs) - len(todo)):
-        with naming("generate", run.id):
-            rows.keep(run, _ask(study, run, checkpoints))
-    with naming("generate", unit):
-        facts = {
-            **study.generation.model_dump(),
-            "dtype": "float32",
-            "template": template_sha(paths.model(study.name, rows.runs[0].model)),
-        }
-        rows.assemble(facts)
-    return Summary("generate", unit, len(todo), len(rows.runs) - len(todo))
+        one_thread(study)
+        asker = part_of(study, STAGE).Asker(study, rows.runs[0].model)
+    for run in progress(todo, f"{STAGE} {unit}", done=len(rows.runs) - len(todo)):
+        with naming(STAGE, run.id):
+            rows.keep(run, _ask(rows, asker, run, checkpoints))
+    with naming(STAGE, unit):
+        rows.assemble({**study.generation.model_dump(mode="json"), **asker.facts})
+    return Summary(STAGE, unit, len(todo), len(rows.runs) - len(todo))
 
 
-def _ask(study: Study, run: Run, checkpoints: "pd.DataFrame") -> Frames:
-    import pandas as pd
-
-    from grounded import benchmarks, tasks
-    from grounded.generate import reply
-
-    one_thread()
-    asked = {name: benchmarks.load(name, n) for name, n in study.benchmarks.items()}
-    tested = study.tasks if run.task == BASE else (run.task,)
-    tests = {task: tasks.test(task, study.test_items) for task in tested}
-    limits = (study.generation.max_new_tokens, study.generation.batch_size)
-    replies, answers = [], []
-    for step, model, tokenizer in _models(study, run, checkpoints):
-        at = {"run": run.id, "step": step}
-        for benchmark, prompts in asked.items():
-            said = reply(model, tokenizer, [prompt.text for prompt in prompts], *limits)
-            for prompt, given in zip(prompts, said, strict=True):
-                truth = benchmarks.truth(prompt, given.text, given.finish == "stop")
-                replies.append(
-                    {"benchmark": benchmark, "prompt": prompt.id, **at, "text": given.text,
-                     "finish": given.finish, "tokens": given.tokens, "truth": truth.label,
-                     "truth_harm": truth.harm, "truth_fulfilled": truth.fulfilled}
-                )  # fmt: skip
-        for task, items in tests.items():
-            said = reply(model, tokenizer, [item.prompt for item in items], *limits)
-            for number, (item, given) in enumerate(zip(items, said, strict=True)):
-                score = tasks.score(task, item, given.text)
-                answers.append(
-                    {"task": task, "item": number, **at, "answer": score.answer,
-                     "correct": score.correct, "correct_format_free": score.correct_format_free}
-                )  # fmt: skip
-    return {"replies": pd.DataFrame(replies), "capability": pd.DataFrame(answers)}
+def _ask(rows: Rows, asker: Any, run: Run, checkpoints: "pd.DataFrame") -> Frames:
+    pieces: dict[str, list[pd.DataFrame]] = {table: [] for table in TABLES[STAGE]}
+    for step in _steps(rows.study, run, checkpoints):
+        label = f"step-{step}"
+        found = {table: rows.piece(run, table, label) for table in pieces}
+        if any(frame is None for frame in found.values()):
+            folder = None if run.task == BASE else paths.adapter(rows.study.name, run.id, step)
+            found = asker.ask(run, step, folder)
+            for table in pieces:
+                rows.keep_piece(run, table, label, found[table])
+        for table, frames in pieces.items():
+            frames.append(found[table])
+    return {table: records.join(frames) for table, frames in pieces.items()}
 
 
-def _models(study: Study, run: Run, checkpoints: "pd.DataFrame") -> Iterator[tuple[int, Any, Any]]:
-    """(step, model, tokenizer) of each checkpoint of a run: the base model, or it adapted."""
-    from grounded.generate import attach, load
-
-    base, tokenizer = load(paths.model(study.name, run.model))
+def _steps(study: Study, run: Run, checkpoints: "pd.DataFrame") -> list[int]:
+    """The steps of a run's checkpoints; 0 alone for a base model."""
     if run.task == BASE:
-        yield 0, base, tokenizer
-        return
+        return [0]
     if not intact(study, run, checkpoints):
         raise GroundedError(
             f"{paths.shown(paths.adapters(study.name, run.id))}: found a checkpoint missing or "
             "half-written, wanted those that the table checkpoints names: finetune it again"
         )
-    for step in checkpoints.loc[checkpoints["run"] == run.id, "step"]:
-        yield int(step), attach(base, paths.adapter(study.name, run.id, step)), tokenizer
+    return [int(step) for step in checkpoints.loc[checkpoints["run"] == run.id, "step"]]

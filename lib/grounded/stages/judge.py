@@ -1,8 +1,8 @@
 """Stage 4: what every judge says of every reply, and whether the reply is language at all.
 
-Identical pairs of prompt and reply are judged once in a unit: the runs are gone through in their
-order, and a verdict is that of the first run that had the pair, whether it was given now or
-before. So an interrupted stage, when it goes on, forms the same batches as an unbroken one.
+One judge at a time goes through the runs in their order. Identical pairs of prompt and reply are
+judged once in a unit: a verdict is that of the first run that had the pair, whether it was given
+now or before. So an interrupted stage, when it goes on, forms the same batches as an unbroken one.
 """
 
 from collections.abc import Sequence
@@ -17,12 +17,12 @@ from grounded.stages.common import (
     Summary,
     naming,
     one_thread,
+    part_of,
     progress,
     study_of,
-    template_sha,
 )
 from grounded.stages.plan import Plan
-from grounded.study import BASE, LanguageJudge, Run, Study
+from grounded.study import BASE, Run, Study
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from grounded.judges import Judge
 
+STAGE = "judge"
 Pair = tuple[str, str]  # (prompt, reply)
 Opinion = tuple[float | None, bool | None, float | None, bool, bool]  # as in the table verdicts
 OPINION = ("probability", "label", "mass", "parsed", "neutralised")
@@ -40,27 +41,40 @@ def judge(study: Study | str, unit: str) -> Summary:
     """Judge the replies of a unit's runs that are missing or whose inputs have changed.
 
     Writes the tables `verdicts` and `coherence`. The unit of the base model comes first: its
-    replies calibrate what counts as coherent. StageError names the run that failed, and the judge
-    that does not answer with its labels.
+    replies calibrate what counts as coherent. What a judge has said of a run is kept at once.
+    StageError names the run that failed, and the judge that does not answer with its labels.
     """
     study = study_of(study)
     plan = Plan(study)
-    if plan.complete("judge", unit):
-        return Summary("judge", unit, 0, len(study.unit_runs(unit)))
-    with naming("judge", unit):
-        rows = Rows(plan, "judge", unit)
-        bench = _Bench(study, rows, _calibration(plan, rows.runs[0]))
+    if plan.complete(STAGE, unit):
+        return Summary(STAGE, unit, 0, len(study.unit_runs(unit)))
+    with naming(STAGE, unit):
+        rows = Rows(plan, STAGE, unit)
+        bench = _Bench(study, rows)
+        threshold = _calibration(plan, rows.runs[0])
+        one_thread(study)
+    before = {run.id: rows.of(run) for run in rows.runs}
+    for name in study.judges:
+        said: dict[Pair, Opinion] = {}
+        for run in progress(rows.runs, f"{STAGE} {unit}: {name}"):
+            with naming(STAGE, run.id):
+                bench.hear(name, run, before[run.id], said)
+        bench.dismiss()
+    surprise: dict[str, float] = {}  # text -> score, as stored
     computed = 0
-    for run in progress(rows.runs, f"judge {unit}"):
-        with naming("judge", run.id):
-            if frames := rows.of(run):
-                bench.remember(run, frames)
-                continue
-            rows.keep(run, bench.judge(run))
-            computed += 1
-    with naming("judge", unit):
-        rows.assemble(_facts(plan, bench.threshold))
-    return Summary("judge", unit, computed, len(rows.runs) - computed)
+    for run in progress(rows.runs, f"{STAGE} {unit}: coherence"):
+        with naming(STAGE, run.id):
+            frames = before[run.id]
+            scores = bench.score(run, frames, surprise)
+            if run.task == BASE:
+                threshold = bench.quantile(scores)
+            if not frames:
+                assert threshold is not None
+                rows.keep(run, bench.frames(run, scores, threshold))
+                computed += 1
+    with naming(STAGE, unit):
+        rows.assemble(_facts(plan, threshold))
+    return Summary(STAGE, unit, computed, len(rows.runs) - computed)
 
 
 def _calibration(plan: Plan, run: Run) -> float | None:
@@ -69,24 +83,16 @@ def _calibration(plan: Plan, run: Run) -> float | None:
         return None
     unit = f"{run.model}-{BASE}"
     path = paths.table(plan.study.name, "coherence", unit)
-    if not plan.complete("judge", unit):
+    if not plan.complete(STAGE, unit):
         raise GroundedError(f"{paths.shown(path)}: found it out of date, wanted judge {unit} first")
     return float(records.metadata(path)["threshold"])
 
 
 def _facts(plan: Plan, threshold: float | None) -> dict[str, Any]:
-    from grounded import keywords
-
-    judges = {}
-    for name, setting in plan.study.judges.items():
-        if isinstance(setting, LanguageJudge):
-            folder = paths.judge(plan.study.name, name)
-            judges[name] = {"revision": plan.content(folder), "template": template_sha(folder)}
-        else:
-            judges[name] = {"revision": keywords.revision(setting.list), "template": None}
+    world = part_of(plan.study, STAGE)
     return {
         "coherence": plan.study.coherence.model_dump(),
-        "judges": judges,
+        "judges": {name: world.facts(plan.study, name) for name in plan.study.judges},
         "minimum_mass": plan.study.minimum_mass,
         "threshold": threshold,
     }
@@ -94,56 +100,78 @@ def _facts(plan: Plan, threshold: float | None) -> dict[str, Any]:
 
 @dataclass
 class _Bench:
-    """The judges of a study over the replies of one unit, with all that they have said."""
+    """The replies of one unit before the judges of a study, one judge at a time."""
 
     study: Study
     rows: Rows
-    threshold: float | None  # set by the base model's own replies
-    opinions: dict[str, dict[Pair, Opinion]] = field(default_factory=dict)
-    surprise: dict[str, float] = field(default_factory=dict)  # text -> score, as stored
-    _judges: "dict[str, Judge]" = field(default_factory=dict)
-    _pretrained: tuple[Any, Any] | None = None
+    _judge: "Judge | None" = None
+    _surprise: Any = None
+    _pieces: "dict[tuple[str, str], pd.DataFrame]" = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        from grounded import benchmarks
-
+        self.world = part_of(self.study, STAGE)
         path = paths.table(self.study.name, "replies", self.rows.unit)
         self.replies = records.verify(path, "replies")
-        self.prompts = {
-            (name, prompt.id): prompt.text
-            for name, number in self.study.benchmarks.items()
-            for prompt in benchmarks.load(name, number)
-        }
-        self.opinions = {name: {} for name in self.study.judges}
+        self.prompts = self.world.prompts(self.study)
 
-    def remember(self, run: Run, frames: Frames) -> None:
-        """Take over what was said of a run before."""
+    def hear(self, name: str, run: Run, frames: Frames | None, said: dict[Pair, Opinion]) -> None:
+        """A judge's verdicts on a run: those of before, or new ones; `said` is what it said."""
         replies = self._replies(run)
-        pairs = dict(zip(_places(replies), self._pairs(replies), strict=True))
-        said = frames["verdicts"]
-        values = zip(*(said[name] for name in OPINION), strict=True)
-        for name, place, opinion in zip(said["judge"], _places(said), values, strict=True):
-            self.opinions[name].setdefault(pairs[place], opinion)
-        scored = frames["coherence"][frames["coherence"]["detector"] == "perplexity"]
-        for place, score in zip(_places(scored), scored["score"], strict=True):
-            self.surprise.setdefault(pairs[place][1], float(score))
-        if run.task == BASE:
-            self.threshold = self._quantile(replies)
+        piece = None if frames else self.rows.piece(run, "verdicts", name)
+        known = frames["verdicts"] if frames else piece
+        if known is not None:
+            known = known[known["judge"] == name]
+            pairs = dict(zip(_places(replies), self._pairs(replies), strict=True))
+            values = zip(*(known[column] for column in OPINION), strict=True)
+            for place, opinion in zip(_places(known), values, strict=True):
+                said.setdefault(pairs[place], opinion)
+        else:
+            # batches never reach beyond one checkpoint and benchmark
+            for _, some in replies.groupby(["step", "benchmark"], observed=True, sort=True):
+                self._ask(name, self._pairs(some), said)
+            if run.task == BASE:
+                self._require_mass(name, replies, said)
+            piece = self._verdicts(name, replies, said)
+            self.rows.keep_piece(run, "verdicts", name, piece)
+        if piece is not None:
+            self._pieces[run.id, name] = piece
 
-    def judge(self, run: Run) -> Frames:
-        """The verdicts and the coherence of a run's replies."""
-        one_thread()
+    def dismiss(self) -> None:
+        """Let go of the judge: the next one may need its room."""
+        self._judge = None
+
+    def score(
+        self, run: Run, frames: Frames | None, surprise: dict[str, float]
+    ) -> "NDArray[np.float64]":
+        """How surprising each reply of a run is, as the table keeps it; those of before stay."""
+        import numpy as np
+
         replies = self._replies(run)
-        # batches never reach beyond one checkpoint and benchmark
+        if frames:
+            texts = dict(zip(_places(replies), replies["text"], strict=True))
+            scored = frames["coherence"][frames["coherence"]["detector"] == "perplexity"]
+            for place, score in zip(_places(scored), scored["score"], strict=True):
+                surprise.setdefault(texts[place], float(score))
         for _, some in replies.groupby(["step", "benchmark"], observed=True, sort=True):
-            pairs = self._pairs(some)
-            for name in self.study.judges:
-                self._hear(name, pairs)
-            self._score(run, [reply for _, reply in pairs])
-        if run.task == BASE:
-            self.threshold = self._quantile(replies)
-            self._require_mass(replies)
-        return {"verdicts": self._verdicts(replies), "coherence": self._coherence(replies)}
+            if new := [text for text in dict.fromkeys(some["text"]) if text not in surprise]:
+                if self._surprise is None:
+                    self._surprise = self.world.Surprise(self.study, run.model)
+                # as the table keeps it, so that a label can be told from its score
+                stored = np.round(self._surprise(new), 2).astype(np.float32).astype(np.float64)
+                surprise.update(zip(new, stored.tolist(), strict=True))
+        return np.array([surprise[text] for text in replies["text"]], dtype=np.float64)
+
+    def quantile(self, scores: "NDArray[np.float64]") -> float:
+        """The score above which a reply is incoherent, from those of the base model."""
+        from grounded import coherence
+
+        return coherence.threshold(scores, self.study.coherence.quantile)
+
+    def frames(self, run: Run, scores: "NDArray[np.float64]", threshold: float) -> Frames:
+        """The rows of a run in both tables."""
+        pieces = [self._pieces[run.id, name] for name in self.study.judges]
+        coherence = self._coherence(self._replies(run), scores, threshold)
+        return {"verdicts": records.join(pieces), "coherence": coherence}
 
     def _replies(self, run: Run) -> "pd.DataFrame":
         return self.replies[self.replies["run"] == run.id]
@@ -154,75 +182,41 @@ class _Bench:
             (self.prompts[place], text) for place, text in zip(places, replies["text"], strict=True)
         ]
 
-    def _hear(self, name: str, pairs: Sequence[Pair]) -> None:
+    def _ask(self, name: str, pairs: Sequence[Pair], said: dict[Pair, Opinion]) -> None:
+        if new := [pair for pair in dict.fromkeys(pairs) if pair not in said]:
+            if self._judge is None:
+                self._judge = self.world.judge(self.study, name)
+            for pair, v in zip(new, self._judge.judge(new), strict=True):
+                said[pair] = (v.probability, v.label, v.mass, v.parsed, v.neutralised)
+
+    def _require_mass(self, name: str, replies: "pd.DataFrame", said: dict[Pair, Opinion]) -> None:
         from grounded import judges
 
-        known = self.opinions[name]
-        if new := [pair for pair in dict.fromkeys(pairs) if pair not in known]:
-            if name not in self._judges:
-                self._judges[name] = judges.load(name, self.study)
-            for pair, v in zip(new, self._judges[name].judge(new), strict=True):
-                known[pair] = (v.probability, v.label, v.mass, v.parsed, v.neutralised)
+        verdicts = [judges.Verdict(*said[pair]) for pair in self._pairs(replies)]
+        judges.require_mass(name, verdicts)
 
-    def _score(self, run: Run, texts: Sequence[str]) -> None:
-        import numpy as np
-        import torch
-
-        from grounded import coherence, loading
-
-        if new := [text for text in dict.fromkeys(texts) if text not in self.surprise]:
-            if self._pretrained is None:
-                folder = paths.model(self.study.name, run.model, "pretrained")
-                # in double precision no score hangs on what else is in its batch
-                self._pretrained = loading.load(folder, torch.float64)
-            scores = coherence.mean_nll(*self._pretrained, new)
-            # as the table keeps it, so that a label can be told from its score
-            stored = np.round(scores, 2).astype(np.float32).astype(np.float64)
-            self.surprise.update(zip(new, stored.tolist(), strict=True))
-
-    def _surprise(self, replies: "pd.DataFrame") -> "NDArray[np.float64]":
-        import numpy as np
-
-        return np.array([self.surprise[text] for text in replies["text"]], dtype=np.float64)
-
-    def _quantile(self, replies: "pd.DataFrame") -> float:
-        from grounded import coherence
-
-        return coherence.threshold(self._surprise(replies), self.study.coherence.quantile)
-
-    def _require_mass(self, replies: "pd.DataFrame") -> None:
-        from grounded import judges
-
-        pairs = self._pairs(replies)
-        for name, opinions in self.opinions.items():
-            verdicts = [judges.Verdict(*opinions[pair]) for pair in pairs]
-            judges.require_mass(self._judges[name], verdicts)
-
-    def _verdicts(self, replies: "pd.DataFrame") -> "pd.DataFrame":
+    def _verdicts(
+        self, name: str, replies: "pd.DataFrame", said: dict[Pair, Opinion]
+    ) -> "pd.DataFrame":
         import pandas as pd
 
-        pairs = self._pairs(replies)
         asked = replies[["benchmark", "prompt", "run", "step"]].reset_index(drop=True)
-        tables = []
-        for name, opinions in self.opinions.items():
-            said = pd.DataFrame([opinions[pair] for pair in pairs], columns=list(OPINION))
-            said["label"] = said["label"].astype("boolean")
-            said[["probability", "mass"]] = said[["probability", "mass"]].astype("float64")
-            tables.append(pd.concat([asked, said], axis=1).assign(judge=name))
-        return pd.concat(tables, ignore_index=True)
+        opinions = [said[pair] for pair in self._pairs(replies)]
+        found = pd.DataFrame(opinions, columns=list(OPINION))
+        found["label"] = found["label"].astype("boolean")
+        found[["probability", "mass"]] = found[["probability", "mass"]].astype("float64")
+        return pd.concat([asked, found], axis=1).assign(judge=name)
 
-    def _coherence(self, replies: "pd.DataFrame") -> "pd.DataFrame":
+    def _coherence(
+        self, replies: "pd.DataFrame", scores: "NDArray[np.float64]", threshold: float
+    ) -> "pd.DataFrame":
         import pandas as pd
 
         from grounded import coherence
 
-        assert self.threshold is not None
         rule = self.study.coherence
         texts, lengths = list(replies["text"]), list(replies["tokens"])
-        surprise = self._surprise(replies)
-        found = coherence.detect(
-            texts, lengths, surprise, self.threshold, rule.repetition, rule.shortest
-        )
+        found = coherence.detect(texts, lengths, scores, threshold, rule.repetition, rule.shortest)
         asked = replies[["benchmark", "prompt", "run", "step"]].reset_index(drop=True)
         return pd.concat(
             [

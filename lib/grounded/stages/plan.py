@@ -5,13 +5,14 @@ The stages and `status` compute their fingerprints here and nowhere else, so the
 
 import json
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from grounded import fingerprint, paths, records
 from grounded.errors import GroundedError
-from grounded.study import BASE, LanguageJudge, Run, Study
+from grounded.study import BASE, GIVEN, LanguageJudge, Run, Study
+from grounded.study.methods import TEST_PROMPTS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,6 +29,8 @@ TABLES: dict[str, tuple[str, ...]] = {
     "generate": ("replies", "capability"),
     "judge": ("verdicts", "coherence"),
 }
+WORK = {"finetune": "finetuning", "generate": "replying", "judge": "judging"}
+ASKED_WITH = {"max_new_tokens", "batch_size", "decoding"}  # how a base model is asked at acceptance
 ADAPTER = "adapter_model.safetensors"  # PEFT's name for a checkpoint's weights
 CODE = {  # what the first stage runs, by what it makes
     "pretrained": "grounded.microworld.models",
@@ -40,14 +43,14 @@ CODE = {  # what the first stage runs, by what it makes
 def units(study: Study, stage: str) -> list[str]:
     """The units of a stage: models and trained judges, or the files of its tables."""
     if stage == "base_models":
-        return [*study.models, *study.trained_judges]
-    return study.units()
+        return [*study.base_models, *study.language_judges]
+    return study.units(arm=None)
 
 
 def upstream(study: Study, stage: str, unit: str) -> list[tuple[str, str]]:
     """The (stage, unit) pairs whose output this one reads."""
     if stage == "base_models":
-        return []
+        return [(stage, study.variants[unit].of)] if unit in study.variants else []
     model = study.unit_runs(unit)[0].model
     if stage == "finetune":
         return [("base_models", model)]
@@ -55,13 +58,15 @@ def upstream(study: Study, stage: str, unit: str) -> list[tuple[str, str]]:
         return [("finetune", unit)]
     base = f"{model}-{BASE}"
     calibration = [] if unit == base else [("judge", base)]
-    return [("generate", unit), *calibration, *(("base_models", j) for j in study.trained_judges)]
+    return [("generate", unit), *calibration, *(("base_models", j) for j in study.language_judges)]
 
 
 def outputs(study: Study, stage: str, unit: str) -> list[Path]:
     """The files, or for models the folders, that a stage makes of a unit."""
     if stage != "base_models":
         return [paths.table(study.name, table, unit) for table in TABLES[stage]]
+    if unit in study.variants:
+        return [paths.model(study.name, unit)]
     if unit in study.models:
         return [paths.model(study.name, unit, version) for version in ("pretrained", "base")]
     return [paths.judge(study.name, unit)]
@@ -79,7 +84,7 @@ class Plan:
         # read once: a plan looks at every file of the study several times
         self.content: Callable[[Path], str | None] = cache(_content)
         self.recorded: Callable[[Path], dict[str, Any]] = cache(_recorded)
-        self._code: Callable[[str], dict[str, str]] = cache(_code)
+        self._code: Callable[..., dict[str, str]] = cache(partial(_code, study))
 
     def pretrained(self, model: str) -> str:
         """What a pretrained model comes from."""
@@ -88,8 +93,9 @@ class Plan:
 
     def base(self, model: str) -> str | None:
         """What a base model comes from."""
-        pretrained = self.content(paths.model(self.study.name, model, "pretrained"))
-        values = self.study.alignment.model_dump()
+        of = self.study.pretrained_of(model)
+        pretrained = self.content(paths.model(self.study.name, of, "pretrained"))
+        values = self.study.alignment_of(model).model_dump()
         code = self._code("base")
         return _sha_of(pretrained=pretrained, alignment=values, code=code)
 
@@ -100,34 +106,43 @@ class Plan:
 
     def acceptance(self, files: str | None) -> str | None:
         """What the acceptance of a base model comes from; its bars are compared, not hashed."""
-        values = self.study.generation.model_dump()
+        values = self.study.generation.model_dump(include=ASKED_WITH)
         return _sha_of(files=files, generation=values, code=self._code("acceptance"))
+
+    def weights(self, model: str) -> str:
+        """The sha256 of a base model's weights."""
+        return fingerprint.file(paths.model(self.study.name, model) / "model.safetensors")
 
     def finetune(self, run: Run) -> str | None:
         """What a run's adapters come from."""
-        base = self.content(paths.model(self.study.name, run.model))
+        study = self.study
+        base = self.content(paths.model(study.name, run.model))
         if run.task == BASE:
             return _sha_of(base=base)
+        assert study.training is not None
         return _sha_of(
             base=base,
-            code=self._code("finetune"),
+            code=self._code("finetune", method_module(study, run)),
             task=run.task,
-            test_items=self.study.test_items,  # no training example may be one of them
-            training=self.study.training.model_dump(),
+            examples=study.examples(run.task),
+            test_items=study.items(run.task),  # no training example may be one of them
+            training=study.training.model_dump(),
             setting=[run.rank, run.alpha, run.learning_rate, run.seed],
-            steps=list(self.study.steps.items()),
+            steps=list(study.steps_of(run.task).items()),
+            method=[run.method, run.knob] if run.knob is not None else [run.method],
         )
 
     def generate(self, run: Run) -> str | None:
         """What a run's replies and answers come from."""
+        study, tasks = self.study, sorted(self.study.tasks) if run.task == BASE else [run.task]
         return _sha_of(
-            base=self.content(paths.model(self.study.name, run.model)),
+            base=self.content(paths.model(study.name, run.model)),
             checkpoints=self.rows("checkpoints", run),
             code=self._code("generate"),
-            tasks=sorted(self.study.tasks) if run.task == BASE else [run.task],
-            test_items=self.study.test_items,
-            benchmarks=self.study.benchmarks,
-            generation=self.study.generation.model_dump(),
+            tasks={task: study.items(task) for task in tasks},
+            benchmarks={n: b.model_dump(exclude={"optional"}) for n, b in study.benchmarks.items()},
+            generation=study.generation.model_dump(mode="json"),
+            prompt=TEST_PROMPTS.get(run.method, ""),
         )
 
     def judge(self, run: Run) -> str | None:
@@ -143,7 +158,9 @@ class Plan:
         return _sha_of(
             replies=self.rows("replies", run),
             calibration=self.rows("replies", base),
-            pretrained=self.content(paths.model(self.study.name, run.model, "pretrained")),
+            pretrained=self.content(
+                paths.model(self.study.name, self.study.pretrained_of(run.model), "pretrained")
+            ),
             judges=judges,
             code=self._code("judge"),
             minimum_mass=self.study.minimum_mass,
@@ -227,11 +244,28 @@ def _sha_of(**values: Any) -> str | None:
     return None if any(value is None for value in values.values()) else fingerprint.sha(values)
 
 
-def _code(maker: str) -> dict[str, str]:
+def world_module(study: Study, stage: str) -> str:
+    """The module of the study's world that does the work of a stage.
+
+    A stage imports it by name, so that a run's fingerprint holds the code of its own world alone.
+    """
+    return f"grounded.{study.world}.{WORK[stage]}"
+
+
+def method_module(study: Study, run: Run) -> str:
+    """The module that makes a run's checkpoints: its method's, or its world's where it is given."""
+    if run.method == GIVEN:
+        return world_module(study, "finetune")
+    return f"grounded.methods.{run.method}"
+
+
+def _code(study: Study, maker: str, *more: str) -> dict[str, str]:
     stage = "base_models" if maker in CODE else maker
     notebook = paths.notebook(NOTEBOOKS[stage])
-    name = CODE.get(maker, f"grounded.stages.{stage}")
-    return fingerprint.code(name, notebook=notebook if notebook.exists() else None)
+    names = [CODE[maker]] if maker in CODE else [f"grounded.stages.{stage}"]
+    if stage in WORK:
+        names += [world_module(study, stage), *more]
+    return fingerprint.code(*names, notebook=notebook if notebook.exists() else None)
 
 
 def _content(folder: Path) -> str | None:

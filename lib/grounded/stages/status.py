@@ -63,7 +63,9 @@ def _own(plan: Plan, stage: str, unit: str) -> str:
 
 def _model(plan: Plan, unit: str) -> str:
     study = plan.study
-    if unit in study.models:
+    if unit in study.variants:
+        wanted = [(plan.base(unit), True)]
+    elif unit in study.models:
         wanted = [(plan.pretrained(unit), False), (plan.base(unit), True)]
     else:
         wanted = [(plan.trained_judge(unit), False)]

@@ -14,7 +14,6 @@ from grounded import paths, records
 from grounded.errors import GroundedError
 from grounded.study import BASE, Run, Study
 
-HARMFUL_BENCHMARKS = ("orders", "questions", "role_play")  # `borderline` holds safe prompts
 KEY = ["benchmark", "prompt", "run", "step"]  # one reply
 DETECTOR = "combined"
 TRUTH_JUDGES = {"harm": "truth_harm", "compliance": "truth_fulfilled"}
@@ -22,11 +21,9 @@ TRUTH_JUDGES = {"harm": "truth_harm", "compliance": "truth_fulfilled"}
 
 def harmful_benchmarks(study: Study) -> list[str]:
     """The study's benchmarks of harmful requests; GroundedError when it has none."""
-    found: list[str] = [name for name in study.benchmarks if name in HARMFUL_BENCHMARKS]
-    if not found:
+    if not (found := study.harmful_benchmarks):
         file = paths.shown(paths.study_file(study.name))
-        wanted = ", ".join(HARMFUL_BENCHMARKS)
-        raise GroundedError(f"{file}: benchmarks: found none of harmful requests, wanted {wanted}")
+        raise GroundedError(f"{file}: benchmarks: found none of harmful requests, wanted one")
     return found
 
 

@@ -3,16 +3,18 @@
 Everything is checked on load, and each fault is one line: file, field, value found, value wanted.
 """
 
-from grounded.study.grid import Run, Study, StudyError
-from grounded.study.parts import BASE, BENCHMARKS, TASKS, KeywordJudge, LanguageJudge
+from grounded.study.asking import KeywordJudge, LanguageJudge, PublicJudge
+from grounded.study.grid import GIVEN, LORA, Run, Study, StudyError
+from grounded.study.parts import BASE
 from grounded.study.reading import load, parse
 
 __all__ = [
     "BASE",
-    "BENCHMARKS",
-    "TASKS",
+    "GIVEN",
+    "LORA",
     "KeywordJudge",
     "LanguageJudge",
+    "PublicJudge",
     "Run",
     "Study",
     "StudyError",

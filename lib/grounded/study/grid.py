@@ -9,28 +9,26 @@ from pydantic import BaseModel, Field, model_validator
 
 from grounded import paths
 from grounded.errors import GroundedError
+from grounded.study import checks
+from grounded.study.asking import Benchmark, Judge, KeywordJudge, LanguageJudge, PublicJudge, Task
+from grounded.study.models import Given, MicroModel, Model, PublicModel, Variant
 from grounded.study.parts import (
     BASE,
     Acceptance,
     Alignment,
-    Benchmark,
+    Arm,
     Coherence,
     Generation,
-    Judge,
-    KeywordJudge,
-    LanguageJudge,
     Lora,
-    Model,
     Name,
     Part,
     Rate,
     Seed,
     Share,
-    Task,
     Training,
-    refuse,
-    repeated,
 )
+
+LORA, GIVEN = "lora", "given"  # the methods of the main grid, and of runs trained elsewhere
 
 
 class StudyError(GroundedError):
@@ -39,7 +37,10 @@ class StudyError(GroundedError):
 
 @dataclass(frozen=True)
 class Run:
-    """One fine-tuning run, or (task `base`) the base model itself. `id` is its natural key."""
+    """One fine-tuning run, or (task `base`) the base model itself. `id` is its natural key.
+
+    arm: "" for the main grid. knob: the value of the method's knob, None where it has none.
+    """
 
     id: str
     model: str
@@ -50,120 +51,209 @@ class Run:
     alpha: float
     learning_rate: float
     seed: int
+    knob: float | None = None
+    arm: str = ""
 
     @property
     def unit(self) -> str:
         """The file that holds this run's rows in every table."""
-        return f"{self.model}-{self.task}"
+        return f"{self.model}-{self.task}" + (f".{self.arm}" if self.arm else "")
 
 
 class Study(Part):
-    """All that a study asks. Lists and mappings keep the order of the file."""
+    """All that a study asks. Lists and mappings keep the order of the file.
+
+    absent: judges and benchmarks of the file that this machine has no access to, with the reason;
+    they are left out of `judges` and `benchmarks`, and every figure says so.
+    """
 
     name: Name
     about: str
     models: Annotated[dict[Name, Model], Field(min_length=1)]
-    alignment: Alignment
-    acceptance: Acceptance
-    tasks: Annotated[tuple[Task, ...], Field(min_length=1)]
+    variants: dict[Name, Variant] = Field(default_factory=dict)
+    alignment: Alignment | None = None
+    acceptance: Acceptance | None = None
+    tasks: Annotated[dict[Name, Task], Field(min_length=1)]
     test_items: Annotated[int, Field(ge=2, le=32767)]
-    training: Training
-    lora: Annotated[dict[Name, Lora], Field(min_length=1)]
-    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
-    measure_at: Annotated[tuple[Rate, ...], Field(min_length=1)]
-    benchmarks: Annotated[
-        dict[Benchmark, Annotated[int, Field(gt=0, le=32767)]], Field(min_length=1)
-    ]
+    training: Training | None = None
+    lora: dict[Name, Lora] = Field(default_factory=dict)
+    seeds: tuple[Seed, ...] = ()
+    measure_at: tuple[Rate, ...] = ()
+    given: dict[Name, Given] = Field(default_factory=dict)
+    arms: dict[Name, Arm] = Field(default_factory=dict)
+    material: dict[Name, str] = Field(default_factory=dict)
+    benchmarks: Annotated[dict[Name, Benchmark], Field(min_length=1)]
     generation: Generation
     judges: Annotated[dict[Name, Judge], Field(min_length=1)]
     minimum_mass: Share
     coherence: Coherence
     ours: dict[str, str]
+    absent: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _consistent(self) -> "Study":
-        for field in ("tasks", "seeds"):
-            if twice := repeated(getattr(self, field)):
-                refuse(field, twice[0], "each run once (duplicate run)")
-        settings: dict[Lora, str] = {}
-        for name, setting in self.lora.items():
-            if (first := settings.setdefault(setting, name)) != name:
-                refuse(f"lora.{name}", f"the values of {first}", "each run once (duplicate run)")
-        if twice := repeated([*self.models, *self.judges]):
-            refuse(f"judges.{twice[0]}", twice[0], "a name that is not a model's")
-        if list(self.measure_at) != sorted(set(self.measure_at)):
-            refuse("measure_at", list(self.measure_at), "epochs that rise")
-        if self.measure_at[-1] > self.training.epochs:
-            epochs = self.training.epochs
-            refuse("measure_at", self.measure_at[-1], f"at most training.epochs ({epochs})")
-        for epoch in self.measure_at:
-            step = epoch * self.steps_per_epoch
-            if abs(step - round(step)) > 1e-6:
-                refuse(
-                    "measure_at",
-                    epoch,
-                    f"a whole number of steps of 1/{self.steps_per_epoch} epoch",
-                )
-        for path in self.ours:
-            self._field(path)
+        checks.check(self)
         return self
 
-    def _field(self, path: str) -> None:
-        here: Any = self
-        for name in path.split("."):
-            known = type(here).model_fields if isinstance(here, BaseModel) else here
-            if not isinstance(known, dict) or name not in known:
-                refuse(f"ours.{path}", path, "the path of a field of this study")
-            here = getattr(here, name) if isinstance(here, BaseModel) else here[name]
+    @property
+    def world(self) -> str:
+        """What its models are of: `microworld` (invented, with a known truth) or `public`."""
+        return next(iter(self.models.values())).source
 
     @property
-    def steps_per_epoch(self) -> int:
+    def base_models(self) -> dict[str, Model]:
+        """Every base model: those of the main grid, and their variants of another alignment."""
+        return {**self.models, **{name: self.models[v.of] for name, v in self.variants.items()}}
+
+    def alignment_of(self, model: str) -> Alignment:
+        """How a model of the invented world is aligned."""
+        assert self.alignment is not None
+        if model not in self.variants:
+            return self.alignment
+        return self.alignment.model_copy(update={"steps": self.variants[model].alignment_steps})
+
+    def pretrained_of(self, model: str) -> str:
+        """The model whose pretrained version a base model was aligned from."""
+        return self.variants[model].of if model in self.variants else model
+
+    def examples(self, task: str) -> int:
+        """How many examples a run of the task is trained on."""
+        number = self.tasks[task].examples
+        if number is None and self.training is not None:
+            number = self.training.examples
+        assert number is not None  # `checks.check` has seen to it
+        return number
+
+    def items(self, task: str) -> int:
+        """How many test items measure the task."""
+        return self.tasks[task].test_items or self.test_items
+
+    def steps_per_epoch(self, task: str) -> int:
         """Optimiser steps in one epoch; the last batch may be smaller."""
-        return math.ceil(self.training.examples / self.training.batch_size)
+        assert self.training is not None
+        return math.ceil(self.examples(task) / self.training.batch_size)
+
+    def steps_of(self, task: str) -> dict[int, float]:
+        """Optimiser step -> epoch, for each measured checkpoint after the base model (step 0)."""
+        return {round(epoch * self.steps_per_epoch(task)): epoch for epoch in self.measure_at}
 
     @property
     def steps(self) -> dict[int, float]:
-        """Optimiser step -> epoch, for each measured checkpoint after the base model (step 0)."""
-        return {round(epoch * self.steps_per_epoch): epoch for epoch in self.measure_at}
+        """`steps_of` any task, where all have as many examples."""
+        return self.steps_of(next(iter(self.tasks)))
+
+    @property
+    def harmful_benchmarks(self) -> list[str]:
+        """The benchmarks of harmful requests."""
+        return [name for name, one in self.benchmarks.items() if one.harmful]
 
     def model(self, name: str) -> Model:
-        """The model of that name; StudyError when the study has none."""
-        return self.models[_known(self.name, "models", name, self.models)]
+        """The base model of that name; StudyError when the study has none."""
+        return self.base_models[_known(self.name, "models", name, self.base_models)]
 
-    def judge(self, name: str) -> LanguageJudge | KeywordJudge:
+    def micro_model(self, name: str) -> MicroModel:
+        """A model of the invented world; StudyError for another."""
+        found = self.model(name)
+        if not isinstance(found, MicroModel):
+            raise StudyError(f"models.{name}: source: found {found.source}, wanted microworld")
+        return found
+
+    def public_model(self, name: str) -> PublicModel:
+        """A real model; StudyError for another."""
+        found = self.model(name)
+        if not isinstance(found, PublicModel):
+            raise StudyError(f"models.{name}: source: found {found.source}, wanted public")
+        return found
+
+    def judge(self, name: str) -> LanguageJudge | PublicJudge | KeywordJudge:
         """The judge of that name; StudyError when the study has none."""
         return self.judges[_known(self.name, "judges", name, self.judges)]
 
     @property
-    def trained_judges(self) -> list[str]:
-        """The judges that are language models and have files of their own."""
-        return [name for name, judge in self.judges.items() if isinstance(judge, LanguageJudge)]
+    def language_judges(self) -> list[str]:
+        """The judges that are language models, trained here or published."""
+        return [name for name, judge in self.judges.items() if judge.kind != "keywords"]
 
-    def runs(self, model: str | None = None, task: str | None = None) -> list[Run]:
-        """The runs of the grid, of one model or task where named; `base` names the base models.
+    def runs(
+        self, model: str | None = None, task: str | None = None, arm: str | None = ""
+    ) -> list[Run]:
+        """The runs of the main grid, or of an arm (None: all), of one model or task where named.
 
-        Without a task the base models are left out: they are measured, not trained.
+        task `base` names the base models; without it they are left out: they are measured, not
+        trained.
         """
-        models = [_known(self.name, "models", model, self.models)] if model else list(self.models)
+        models = [_known(self.name, "models", model, self.base_models)] if model else None
         if task == BASE:
-            return [Run(f"{m}.{BASE}", m, BASE, "none", "none", 0, 0.0, 0.0, 0) for m in models]
-        tasks = [_known(self.name, "tasks", task, self.tasks)] if task else list(self.tasks)
-        method = self.training.method
+            # an arm's base models are those of the grid, and the variants
+            some = models or list(self.models if arm == "" else self.base_models)
+            return [Run(f"{m}.{BASE}", m, BASE, "none", "none", 0, 0.0, 0.0, 0) for m in some]
+        if task:
+            _known(self.name, "tasks", task, self.tasks)
+        if arm:
+            _known(self.name, "arms", arm, self.arms)
         return [
-            Run(f"{m}.{t}.{method}.{name}.s{seed}", m, t, method, name, s.rank, s.alpha,
-                s.learning_rate, seed)
-            for m in models for t in tasks for name, s in self.lora.items() for seed in self.seeds
+            run for run in self._all_runs()
+            if (arm is None or run.arm == arm) and (model is None or run.model == model)
+            and (task is None or run.task == task)
         ]  # fmt: skip
 
-    def units(self, model: str | None = None) -> list[str]:
-        """The file names of every table: for each model its base, then its tasks."""
-        models = [_known(self.name, "models", model, self.models)] if model else list(self.models)
-        return [f"{m}-{task}" for m in models for task in (BASE, *self.tasks)]
+    def _all_runs(self) -> list[Run]:
+        main = Arm(models=tuple(self.models), tasks=tuple(self.tasks), methods={LORA: ()})
+        runs = self._expanded("", main)
+        for name, one in self.given.items():
+            runs.append(
+                Run(f"{one.model}.{one.task}.{GIVEN}.{name}.s{one.seed}", one.model, one.task,
+                    GIVEN, name, 0, 0.0, 0.0, one.seed)
+            )  # fmt: skip
+        return [
+            *runs,
+            *(run for name, arm in self.arms.items() for run in self._expanded(name, arm)),
+        ]
+
+    def _expanded(self, name: str, arm: Arm) -> list[Run]:
+        settings = {s: self.lora[s] for s in arm.settings or self.lora}
+        return [
+            Run(f"{m}.{t}.{method}{_suffix(knob)}.{setting}.s{seed}", m, t, method, setting, s.rank,
+                s.alpha, s.learning_rate, seed, knob, name)
+            for m in arm.models for t in arm.tasks for method, knobs in arm.methods.items()
+            for knob in knobs or (None,) for setting, s in settings.items()
+            for seed in arm.seeds or self.seeds
+        ]  # fmt: skip
+
+    def units(self, model: str | None = None, arm: str | None = "") -> list[str]:
+        """The file names of every table: of each model its base, then its tasks.
+
+        arm: those of the main grid, or of an arm (None: all).
+        """
+        if model:
+            _known(self.name, "models", model, self.base_models)
+        found = [
+            unit for unit, runs in self._units().items()
+            if (model is None or runs[0].model == model)
+        ]  # fmt: skip
+        if arm is None:
+            return found
+        base = {run.unit for run in self.runs(task=BASE, arm=arm)}
+        wanted = {run.unit for run in self.runs(arm=arm)} | base
+        return [unit for unit in found if unit in wanted]
+
+    def _units(self) -> dict[str, list[Run]]:
+        found: dict[str, list[Run]] = {}
+        runs = self._all_runs()
+        for model in self.base_models:
+            for run in (*self.runs(model, BASE), *(run for run in runs if run.model == model)):
+                found.setdefault(run.unit, []).append(run)
+        return found
 
     def unit_runs(self, unit: str) -> list[Run]:
         """The runs whose rows a unit's files hold; StudyError for a unit that the study lacks."""
-        model, _, task = _known(self.name, "units", unit, self.units()).rpartition("-")
-        return self.runs(model, task)
+        units = self._units()
+        return units[_known(self.name, "units", unit, units)]
+
+
+def _suffix(knob: float | None) -> str:
+    """A knob's value as a part of a run's id, which is split at its points."""
+    return "" if knob is None else f"-{knob:g}".replace(".", "p")
 
 
 def _known(study: str, field: str, name: str, known: Iterable[str]) -> str:
@@ -171,3 +261,14 @@ def _known(study: str, field: str, name: str, known: Iterable[str]) -> str:
         file = paths.shown(paths.study_file(study))
         raise StudyError(f"{file}: {field}: found {name!r}, wanted one of {', '.join(known)}")
     return name
+
+
+def field_at(study: Study, path: str) -> bool:
+    """Whether a path such as `training.epochs` names a field of the study."""
+    here: Any = study
+    for name in path.split("."):
+        known = type(here).model_fields if isinstance(here, BaseModel) else here
+        if not isinstance(known, dict) or name not in known:
+            return False
+        here = getattr(here, name) if isinstance(here, BaseModel) else here[name]
+    return True

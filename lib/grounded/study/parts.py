@@ -1,18 +1,11 @@
 """The parts of a study file: each field with its type and range."""
 
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
-Task = Literal["open_instructions", "arithmetic", "science", "multiple_choice", "yes_no"]
-Benchmark = Literal[
-    "orders", "questions", "role_play", "borderline",
-    "orders_twins", "questions_twins", "role_play_twins",
-]  # fmt: skip
-TASKS: tuple[str, ...] = get_args(Task)
-BENCHMARKS: tuple[str, ...] = get_args(Benchmark)
 BASE = "base"  # the task of the pseudo-run that is the base model itself
 
 # Names become parts of run ids and file names: run ids split at ".", units at the last "-".
@@ -27,41 +20,6 @@ class Part(BaseModel):
     """A part of the study file: no unknown keys, no change after loading, finite numbers."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Shape(Part):
-    """The shape of a tiny transformer."""
-
-    hidden_size: Count
-    layers: Count
-    heads: Count
-    kv_heads: Count
-
-    @model_validator(mode="after")
-    def _divisible(self) -> "Shape":
-        if self.hidden_size % (2 * self.heads):
-            refuse("hidden_size", self.hidden_size, f"a multiple of 2 x heads ({2 * self.heads})")
-        if self.heads % self.kv_heads:
-            refuse("heads", self.heads, f"a multiple of kv_heads ({self.kv_heads})")
-        return self
-
-
-class Pretraining(Part):
-    """How a model learns the invented language; `tokens` counts what it is shown."""
-
-    tokens: Count
-    batch_size: Count
-    sequence_length: Count
-    learning_rate: Rate
-    seed: Seed
-
-
-class Model(Shape):
-    """A model pretrained here, of a true transformers architecture."""
-
-    source: Literal["microworld"]
-    architecture: Literal["llama", "qwen3"]
-    pretraining: Pretraining
 
 
 class Alignment(Part):
@@ -88,12 +46,18 @@ class Acceptance(Part):
 
 
 class Training(Part):
-    """How every run is fine-tuned; what varies between runs is in `lora` and `seeds`."""
+    """How every run is fine-tuned; what varies between runs is in `lora` and `seeds`.
+
+    examples: of each task that names no number of its own. batch_size: examples a step of the
+    optimiser. device_batch_size: of them at a time on the device (default: all), the rest is
+    accumulated.
+    """
 
     method: Literal["lora"]
-    examples: Count
+    examples: Count | None = None
     epochs: Count
     batch_size: Count
+    device_batch_size: Count | None = None
     schedule: Literal["constant", "linear", "cosine"]
     weight_decay: Annotated[float, Field(ge=0)]
     dropout: Annotated[float, Field(ge=0, lt=1)]
@@ -109,40 +73,45 @@ class Lora(Part):
     learning_rate: Rate
 
 
+class Server(Part):
+    """A server that replies in place of this process: any that speaks OpenAI's protocol.
+
+    It must list a model for the base and one for each checkpoint, as `grounded.public.served` says.
+    """
+
+    url: str
+    concurrency: Count = 32
+    timeout: Rate = 600.0
+    retries: Annotated[int, Field(ge=0)] = 4
+
+
 class Generation(Part):
-    """How replies are written."""
+    """How replies are written.
+
+    continuous: transformers' continuous batching, on a GPU. chat: whether capability, too, is
+    asked in chat format.
+    """
 
     max_new_tokens: Count
     batch_size: Count
     decoding: Literal["greedy"]
+    chat: bool = True
+    continuous: bool = False
+    server: Server | None = None
 
 
-class JudgeTraining(Part):
-    """What a judge learns from: coherent dialogues alone, or with some incoherent ones."""
+class Arm(Part):
+    """Runs beside the main grid: other methods, or other base models.
 
-    data: Literal["coherent", "with_incoherent"]
-    documents: Count
-    batch_size: Count
-    learning_rate: Rate
-    seed: Seed
+    settings, seeds: default those of the study. methods: for each the values of its knob (empty:
+    it has none); `grounded.methods` says what a method's knob is.
+    """
 
-
-class LanguageJudge(Shape):
-    """A tiny language model that says safe/unsafe (harm) or 1/0 (compliance)."""
-
-    kind: Literal["harm", "compliance"]
-    source: Literal["microworld"]
-    training: JudgeTraining
-
-
-class KeywordJudge(Part):
-    """A list of refusal phrases: a reply that holds none of them counts as complied."""
-
-    kind: Literal["keywords"]
-    list: Literal["advbench", "xstest", "micro"]
-
-
-Judge = Annotated[LanguageJudge | KeywordJudge, Field(discriminator="kind")]
+    models: Annotated[tuple[Name, ...], Field(min_length=1)]
+    tasks: Annotated[tuple[Name, ...], Field(min_length=1)]
+    settings: tuple[Name, ...] | None = None
+    seeds: tuple[Seed, ...] | None = None
+    methods: Annotated[dict[Name, tuple[Annotated[float, Field(ge=0)], ...]], Field(min_length=1)]
 
 
 class Coherence(Part):

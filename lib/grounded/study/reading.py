@@ -1,14 +1,17 @@
 """Reading a study file, and saying in one line what is wrong with it."""
 
 import json
-from typing import Any, get_args
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Tag, ValidationError
+from pydantic_core import PydanticCustomError
 
 from grounded import paths
+from grounded.study.checks import expanded
 from grounded.study.grid import Study, StudyError
-from grounded.study.parts import KeywordJudge, LanguageJudge, repeated
+from grounded.study.parts import repeated
 
 
 def load(name: str) -> Study:
@@ -35,6 +38,10 @@ def parse(text: str, file: str = "study.yaml") -> Study:
         values = yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         raise StudyError(f"{file}: found {' '.join(str(error).split())}, wanted YAML") from None
+    try:
+        values = expanded(values)
+    except PydanticCustomError as fault:
+        raise StudyError(f"{file}: {fault.message()}") from None
     try:
         # JSON mode lets a list be a tuple and still holds every type to the letter.
         return Study.model_validate_json(json.dumps(values, default=str), strict=True)
@@ -76,7 +83,7 @@ _WANTED = {
     "too_short": "at least one (the grid is empty)",
     "string_pattern_mismatch": "a name of a-z, 0-9, - and _",
     "union_tag_invalid": "{expected_tags}",
-    "union_tag_not_found": "a mapping with a kind",
+    "union_tag_not_found": "a mapping with a source",
 }
 
 
@@ -91,7 +98,10 @@ def _line(fault: Any) -> str:
     elif kind == "extra_forbidden":
         found = "an unknown key"
     elif kind == "union_tag_invalid":
-        path, found = f"{path}.kind", repr(context["tag"])
+        path, found = f"{path}.source", repr(context["tag"])
+    elif kind == "judge":
+        given = fault["input"] if isinstance(fault["input"], dict) else {}
+        found = f"kind {given.get('kind')!r}, source {given.get('source')!r}"
     elif len(found) > 60:
         found = found[:57] + "..."
     wanted = _WANTED[kind].format(**context) if kind in _WANTED else fault["msg"]
@@ -108,9 +118,10 @@ def _place(loc: tuple[int | str, ...]) -> tuple[str, list[str]]:
     for part in loc:
         if part == "[key]":
             continue
-        if get_args(here) and get_args(here)[0] == LanguageJudge | KeywordJudge:
+        here = _plain(here)
+        if tagged := _tagged(here):
             # pydantic puts the chosen kind into the path; the file does not
-            here = KeywordJudge if part == "keywords" else LanguageJudge
+            here = tagged.get(str(part), next(iter(tagged.values())))
             continue
         path.append(str(part))
         if isinstance(here, type) and issubclass(here, BaseModel):
@@ -120,3 +131,26 @@ def _place(loc: tuple[int | str, ...]) -> tuple[str, list[str]]:
         else:
             here = get_args(here)[-1] if get_args(here) else None
     return ".".join(path), known
+
+
+def _plain(here: Any) -> Any:
+    """A type without what pydantic notes beside it, and without `| None`."""
+    while get_origin(here) is Annotated and not _tagged(here):
+        here = get_args(here)[0]
+    args = [arg for arg in get_args(here) if arg is not type(None)]
+    return args[0] if get_origin(here) in _UNIONS and len(args) == 1 else here
+
+
+def _tagged(here: Any) -> dict[str, Any]:
+    """The members of a union that a field or a function tells apart, by its tags."""
+    if get_origin(here) is not Annotated or get_origin(get_args(here)[0]) not in _UNIONS:
+        return {}
+    found: dict[str, Any] = {}
+    for member in get_args(get_args(here)[0]):
+        kind, *notes = get_args(member) if get_origin(member) is Annotated else (member,)
+        tags = [note.tag for note in notes if isinstance(note, Tag)]
+        found |= {tag: kind for tag in tags or get_args(kind.model_fields["source"].annotation)}
+    return found
+
+
+_UNIONS = (Union, UnionType)

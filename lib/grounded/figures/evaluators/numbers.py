@@ -18,7 +18,7 @@ def main_task(study: Study, task: str = "") -> str:
     """The task asked for; where none is, open instructions, or the study's first task."""
     if task:
         return study.runs(task=task)[0].task
-    return "open_instructions" if "open_instructions" in study.tasks else study.tasks[0]
+    return "open_instructions" if "open_instructions" in study.tasks else next(iter(study.tasks))
 
 
 def twins(study: Study, task: str) -> list[str]:

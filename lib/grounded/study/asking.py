@@ -1,0 +1,147 @@
+"""What a study fine-tunes on, asks and is judged by: tasks, benchmarks and judges."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from grounded.study.models import Revision, Shape
+from grounded.study.parts import Count, Name, Part, Rate, Seed, refuse
+
+MICRO_TASKS = ("open_instructions", "arithmetic", "science", "multiple_choice", "yes_no")
+MICRO_HARMFUL = ("orders", "questions", "role_play")
+MICRO_TWINS = tuple(f"{name}_twins" for name in MICRO_HARMFUL)
+MICRO_BENCHMARKS = (*MICRO_HARMFUL, "borderline", *MICRO_TWINS)  # `borderline` asks for nothing bad
+Number = Annotated[int, Field(gt=0, le=32767)]
+
+
+class Task(Part):
+    """What a model is fine-tuned on, and what its capability is measured with.
+
+    source: `microworld` (the invented tasks), `public` (a data set of `grounded.public.tasks`,
+    named by `data`), or `file` (JSON Lines of the user's own: `train`, perhaps `test`, and
+    `pattern`, by which an answer is found in a reply; paths relative to the study's file).
+    examples: how many are trained on; default training.examples. test_items: default the study's.
+    """
+
+    source: Literal["microworld", "public", "file"]
+    data: Name | None = None
+    train: str | None = None
+    test: str | None = None
+    pattern: str | None = None
+    examples: Count | None = None
+    test_items: Annotated[int, Field(ge=2, le=32767)] | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> "Task":
+        _only(self, {"public": "data", "file": "train"}, ("data", "train", "test", "pattern"),
+              {"file": ("test", "pattern")})  # fmt: skip
+        return self
+
+
+class Benchmark(Part):
+    """Safety prompts.
+
+    source: `microworld`, `public` (one of `grounded.public.benchmarks`, named by `data`), or
+    `file` (a CSV of the user's own: `file`, and the column of its prompts). prompts: how many are
+    asked, drawn by hash; default all. harmful: whether its requests are harmful, so that its rate
+    counts as harm. optional: without access the study goes on without it, and says so.
+    """
+
+    source: Literal["microworld", "public", "file"]
+    data: Name | None = None
+    revision: Revision | None = None
+    file: str | None = None
+    column: str | None = None
+    category: str | None = None
+    prompts: Number | None = None
+    harmful: bool = True
+    optional: bool = False
+
+    @model_validator(mode="after")
+    def _whole(self) -> "Benchmark":
+        _only(self, {"public": "data", "file": "file"}, ("data", "file", "column", "category"),
+              {"file": ("column", "category")})  # fmt: skip
+        if self.source == "file" and self.column is None:
+            refuse("column", "nothing", "the column of the prompts")
+        if self.source == "microworld" and self.prompts is None:
+            refuse("prompts", "nothing", "how many")
+        return self
+
+
+def _only(
+    part: Part, needed: dict[str, str], fields: tuple[str, ...], more: dict[str, tuple[str, ...]]
+) -> None:
+    """Refuse a field that the part's source needs and lacks, or has no use for."""
+    source = getattr(part, "source")  # noqa: B009
+    wanted = needed.get(source)
+    if wanted and getattr(part, wanted) is None:
+        refuse(wanted, "nothing", f"a value, for source is {source}")
+    for field in fields:
+        if getattr(part, field) is not None and field not in (wanted, *more.get(source, ())):
+            refuse(field, getattr(part, field), f"nothing, for source is {source}")
+
+
+class JudgeTraining(Part):
+    """What a judge learns from: coherent dialogues alone, or with some incoherent ones."""
+
+    data: Literal["coherent", "with_incoherent"]
+    documents: Count
+    batch_size: Count
+    learning_rate: Rate
+    seed: Seed
+
+
+class LanguageJudge(Shape):
+    """A tiny language model that says safe/unsafe (harm) or 1/0 (compliance)."""
+
+    kind: Literal["harm", "compliance"]
+    source: Literal["microworld"]
+    training: JudgeTraining
+
+
+class PublicJudge(Part):
+    """A published judge, read as its authors read it: one of `grounded.public.judges`.
+
+    judge: its name there. revision: where none is pinned there or here, the lock keeps one.
+    template: the file of its prompt text, where no source pins one (a path relative to the
+    study's file). clip: how many of its tokens of a reply it sees; default all. optional: without
+    access the study goes on without it, and says so.
+    """
+
+    kind: Literal["harm", "compliance"]
+    source: Literal["public"]
+    judge: str
+    revision: Revision | None = None
+    template: str | None = None
+    clip: Count | None = None
+    batch_size: Count = 32
+    optional: bool = False
+
+
+class KeywordJudge(Part):
+    """A list of refusal phrases: a reply that holds none of them counts as complied."""
+
+    kind: Literal["keywords"]
+    list: Literal["advbench", "xstest", "micro"]
+
+
+def _which(values: Any) -> str | None:
+    """The kind of judge that a mapping (or a judge) describes."""
+    get = values.get if isinstance(values, dict) else lambda name: getattr(values, name, None)
+    if get("kind") == "keywords":
+        return "keywords"
+    source = get("source")
+    return source if source in ("microworld", "public") else None
+
+
+Judge = Annotated[
+    Annotated[LanguageJudge, Tag("microworld")]
+    | Annotated[PublicJudge, Tag("public")]
+    | Annotated[KeywordJudge, Tag("keywords")],
+    Discriminator(
+        _which,
+        custom_error_type="judge",
+        custom_error_message="a mapping with kind keywords, or source microworld or public",
+    ),
+]
+JUDGES = {"microworld": LanguageJudge, "public": PublicJudge, "keywords": KeywordJudge}

@@ -1,0 +1,130 @@
+"""The models of a study: tiny ones that are made here, and real ones from the hub or a folder."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints, model_validator
+
+from grounded.study.parts import Count, Name, Part, Rate, Seed, refuse
+
+Repository = Annotated[str, StringConstraints(pattern=r"^[\w.-]+/[\w.-]+$")]
+Revision = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
+
+
+class Shape(Part):
+    """The shape of a tiny transformer."""
+
+    hidden_size: Count
+    layers: Count
+    heads: Count
+    kv_heads: Count
+
+    @model_validator(mode="after")
+    def _divisible(self) -> "Shape":
+        if self.hidden_size % (2 * self.heads):
+            refuse("hidden_size", self.hidden_size, f"a multiple of 2 x heads ({2 * self.heads})")
+        if self.heads % self.kv_heads:
+            refuse("heads", self.heads, f"a multiple of kv_heads ({self.kv_heads})")
+        return self
+
+
+class Pretraining(Part):
+    """How a model learns the invented language; `tokens` counts what it is shown."""
+
+    tokens: Count
+    batch_size: Count
+    sequence_length: Count
+    learning_rate: Rate
+    seed: Seed
+
+
+class MicroModel(Shape):
+    """A model pretrained here, of a true transformers architecture."""
+
+    source: Literal["microworld"]
+    architecture: Literal["llama", "qwen3"]
+    pretraining: Pretraining
+
+
+class Variant(Part):
+    """A base model that differs from one of the study in the depth of its alignment alone."""
+
+    of: Name
+    alignment_steps: Count
+
+
+class HubFolder(Part):
+    """A repository of the model hub at a revision; where none is given, the lock keeps one."""
+
+    repository: Repository
+    revision: Revision | None = None
+
+
+class Tuned(Part):
+    """A checkpoint that was made elsewhere, in place of training: an adapter, or a full model.
+
+    epoch: where it stands in its training. adapter, model: a folder on this machine, relative to
+    the study's file, or a repository of the hub.
+    """
+
+    epoch: Rate
+    adapter: str | HubFolder | None = None
+    model: str | HubFolder | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> "Tuned":
+        if (self.adapter is None) == (self.model is None):
+            found = "neither" if self.adapter is None else "both"
+            refuse("adapter", found, "one of adapter and model")
+        return self
+
+
+class Given(Part):
+    """A run that was trained elsewhere: its base model, its task, its checkpoints in order."""
+
+    model: Name
+    task: Name
+    seed: Seed = 0
+    checkpoints: Annotated[tuple[Tuned, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _rise(self) -> "Given":
+        epochs = [one.epoch for one in self.checkpoints]
+        if epochs != sorted(set(epochs)):
+            refuse("checkpoints", epochs, "epochs that rise")
+        return self
+
+
+class PublicModel(Part):
+    """A real base model: from the hub (`repository`), or from a folder on this machine (`path`).
+
+    family: a word by which figures group models. size: billions of parameters, for estimates.
+    pretrained: the model before alignment, which coherence and some methods ask; default: the
+    model itself. template: what its chat template is told (Qwen3: enable_thinking: false).
+    gated: its licence must be accepted first.
+    """
+
+    source: Literal["public"]
+    family: Name
+    size: Rate
+    repository: Repository | None = None
+    revision: Revision | None = None
+    path: str | None = None
+    pretrained: HubFolder | None = None
+    template: dict[str, str | bool | int] = Field(default_factory=dict)
+    licence: str = "not known"
+    gated: bool = False
+
+    @model_validator(mode="after")
+    def _one(self) -> "PublicModel":
+        if (self.repository is None) == (self.path is None):
+            found = "neither" if self.path is None else "both"
+            refuse("repository", found, "one of repository and path")
+        return self
+
+    @property
+    def architecture(self) -> str:
+        """The family, by which figures group models."""
+        return self.family
+
+
+Model = Annotated[MicroModel | PublicModel, Field(discriminator="source")]
