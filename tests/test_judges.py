@@ -103,9 +103,9 @@ def test_a_verdict_of_little_mass_is_missing_and_no_score():
     assert verdicts[0].probability == pytest.approx(0.75)
     message = "judge harm: label tokens: found a mean mass of 0.40 and 10 of 10 verdicts missing"
     with pytest.raises(GroundedError, match=message):
-        judges.require_mass(one, verdicts)
+        judges.require_mass(one.name, verdicts)
     good = [Verdict(0.9, True, 0.99, True)] * 11
-    judges.require_mass(one, [*verdicts, *good])
+    judges.require_mass(one.name, [*verdicts, *good])
 
 
 def test_a_label_is_one_known_token():
