@@ -16,7 +16,7 @@ export HF_HUB_DISABLE_TELEMETRY = 1
 run = .venv/bin/python -m workflow
 tests = .venv/bin/python -m pytest -n $(JOBS) --dist worksteal
 
-.PHONY: help figures test reproduce models notebooks bench bench-gpu lint clean test-all lock setup
+.PHONY: help figures test reproduce models notebooks bench bench-gpu bench-scale lint clean test-all lock setup
 
 help:  ## this list
 	@echo "make TARGET [STUDY=$(STUDY)] [JOBS=$(JOBS)]"
@@ -42,6 +42,9 @@ bench: setup  ## what share of the time goes into starting kernels and imports
 
 bench-gpu: setup  ## tokens and verdicts per second of a GPU, beside what its chip could do
 	@.venv/bin/python -m workflow.bench_gpu
+
+bench-scale: setup  ## time and memory of the figures at the size of the paper's grid, generated
+	@.venv/bin/python -m workflow.bench_scale
 
 lint: setup  ## ruff and mypy
 	@.venv/bin/ruff check --quiet && .venv/bin/ruff format --check --quiet && .venv/bin/mypy

@@ -617,3 +617,10 @@ def test_summary_carries_no_clock() -> None:
     table = regressions.summary(regressions.ols("rate ~ capability", _planted()))
     assert "Date" not in table.as_text() and "Time" not in table.as_html()
     assert "cluster" in table.as_text()
+
+
+def test_as_many_rows_as_coefficients_are_no_regression() -> None:
+    two = pd.DataFrame({"run": ["a", "b"], "capability": [0.1, 0.9], "rate": [0.2, 0.4]})
+    assert regressions.ols("rate ~ capability", two) is None
+    assert regressions.binomial("capability", two.assign(k=[2, 4], n=10)) is None
+    assert regressions.line(two.assign(k=[2, 4], n=10, items=10)).runs == 2

@@ -3,12 +3,13 @@
 The base model's rows stand as step 0 of each of its runs: a path starts there, and no run is it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import pandas as pd
 
 from grounded import paths, records
 from grounded.anchors.anchor import Anchor
+from grounded.statistics import columns
 from grounded.statistics.frames import (
     TRUTH_JUDGES,
     capability,
@@ -43,8 +44,9 @@ def answers(study: Study, anchor: Anchor, models: Sequence[str] | None = None) -
     parts = []
     for model, task, frame in _units(study, "capability", ["task", "item", column], models):
         frame = frame[(frame["item"] % 2 == 1) & (frame["task"] == task)]
-        parts.append(_spread_base(study, model, task, frame.rename(columns={column: "value"})))
-    return pd.concat(parts, ignore_index=True)[["run", "step", "item", "value"]]
+        frame = frame.rename(columns={column: "value"})[["run", "step", "item", "value"]]
+        parts.append(_spread_base(study, model, task, frame))
+    return records.join(parts)
 
 
 def verdicts(
@@ -61,36 +63,35 @@ def verdicts(
     wanted = list(benchmarks or harmful_benchmarks(study))
     truth = TRUTH_JUDGES.get(judge.removeprefix("truth:")) if ":" in judge else None
     table, column = ("replies", truth) if truth else ("verdicts", "label")
-    columns = ["benchmark", "prompt", column, *([] if truth else ["judge"])]
+    only = {"benchmark": wanted} | ({} if truth else {"judge": [judge]})
     parts = []
-    for model, task, frame in _units(study, table, columns, models):
-        frame = frame[frame["benchmark"].isin(wanted)]
-        frame = frame if truth else frame[frame["judge"] == judge]
-        frame = frame.assign(
-            prompt=frame["benchmark"].astype(str) + "/" + frame["prompt"].astype(str),
-            value=frame[column].astype("boolean"),
-        )
+    for model, task, frame in _units(study, table, ["benchmark", "prompt", column], models, only):
+        frame = columns.prompts(frame.rename(columns={column: "value"}))
         parts.append(_spread_base(study, model, task, frame[["run", "step", "prompt", "value"]]))
-    return pd.concat(parts, ignore_index=True)
+    return records.join(parts)
 
 
 def _units(
-    study: Study, table: str, columns: list[str], models: Sequence[str] | None
+    study: Study,
+    table: str,
+    wanted: list[str],
+    models: Sequence[str] | None,
+    only: Mapping[str, Sequence[str]] | None = None,
 ) -> Iterator[tuple[str, str, pd.DataFrame]]:
     """Model, task and rows of each task's runs, with those of their base model."""
     for model in models or list(study.models):
-        read = [*columns, "run", "step"]
-        base = records.read(paths.table(study.name, table, f"{model}-{BASE}"), table, read)
+        read = [*wanted, "run", "step"]
+        base = columns.read(paths.table(study.name, table, f"{model}-{BASE}"), table, read, only)
         for task in study.tasks:
-            own = records.read(paths.table(study.name, table, f"{model}-{task}"), table, read)
-            yield model, task, pd.concat([part.astype({"run": str}) for part in (base, own)])
+            file = paths.table(study.name, table, f"{model}-{task}")
+            yield model, task, records.join([base, columns.read(file, table, read, only)])
 
 
 def _spread_base(study: Study, model: str, task: str, frame: pd.DataFrame) -> pd.DataFrame:
     """The base model's rows as step 0 of every run of the task; values as 1, 0 and nan."""
     is_base = frame["run"] == f"{model}.{BASE}"
-    runs = pd.DataFrame({"run": [run.id for run in study.runs(model, task)]})
+    runs = pd.DataFrame({"run": pd.Categorical([run.id for run in study.runs(model, task)])})
     base = runs.merge(frame[is_base].drop(columns="run"), how="cross")
-    joined = pd.concat([base[frame.columns], frame[~is_base]], ignore_index=True)
-    values = joined["value"].astype("boolean").astype("Float64")
-    return joined.assign(value=values.to_numpy(float, na_value=float("nan")))
+    own = frame[~is_base].assign(run=frame["run"].cat.remove_unused_categories())
+    joined = records.join([base[frame.columns], own])
+    return joined.assign(value=columns.values(joined["value"]))

@@ -1,8 +1,8 @@
 """From tables to counts: one row a run, checkpoint and whatever else is compared.
 
-Every later number is a function of these counts, so that 0.7 million replies times seven judges
-are read once, unit by unit, and never held together. A verdict that is missing is counted as
-missing; it is neither harmful nor harmless.
+Every later number is a function of these counts, so that 3.6 million replies times ten judges are
+read once, unit by unit, and never held together. A verdict that is missing is counted as missing;
+it is neither harmful nor harmless.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,8 +10,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from grounded import paths, records
+from grounded import paths
 from grounded.errors import GroundedError
+from grounded.statistics import columns
 from grounded.study import BASE, Run, Study
 
 KEY = ["benchmark", "prompt", "run", "step"]  # one reply
@@ -39,14 +40,25 @@ def describe(study: Study, counts: pd.DataFrame) -> pd.DataFrame:
     if len(found) != len(counts):
         odd = sorted(set(counts["run"]) - set(about["run"]))[0]
         raise GroundedError(f"tables of {study.name}: found run {odd!r}, wanted runs of the study")
-    epochs = {0: 0.0, **study.steps}
-    found.insert(found.columns.get_loc("step") + 1, "epoch", found["step"].map(epochs))
-    if found["epoch"].isna().any():
-        step = found.loc[found["epoch"].isna(), "step"].iloc[0]
-        raise GroundedError(
-            f"tables of {study.name}: step: found {step}, wanted one of {sorted(epochs)}"
-        )
+    found.insert(found.columns.get_loc("step") + 1, "epoch", epochs(study, found))
     return found
+
+
+def epochs(study: Study, found: pd.DataFrame) -> "pd.Series[float]":
+    """The epoch of each row's `step`, 0 for a base model; GroundedError for a step of no epoch."""
+    known = {0: 0.0, **study.steps}
+    epoch = found["step"].map(known)
+    if epoch.isna().any():
+        step = found.loc[epoch.isna(), "step"].iloc[0]
+        raise GroundedError(
+            f"tables of {study.name}: step: found {step}, wanted one of {sorted(known)}"
+        )
+    return epoch
+
+
+def at_end(study: Study, rows: pd.DataFrame) -> "pd.Series[bool]":
+    """Which rows (run, step) are of the last checkpoint of their run; none of a base model."""
+    return rows["step"] == max(study.steps)
 
 
 def capability(study: Study, half: str = "report") -> pd.DataFrame:
@@ -57,18 +69,16 @@ def capability(study: Study, half: str = "report") -> pd.DataFrame:
     """
     parts = []
     for unit in study.units():
-        frame = records.read(
-            paths.table(study.name, "capability", unit), "capability",
-            ["task", "item", "run", "step", "correct", "correct_format_free"],
-        )  # fmt: skip
+        file = paths.table(study.name, "capability", unit)
+        wanted = ["task", "item", "run", "step", "correct", "correct_format_free"]
+        frame = columns.read(file, "capability", wanted)
         if half != "all":
             frame = frame[frame["item"] % 2 == (0 if half == "select" else 1)]
-        counts = frame.groupby(["task", "run", "step"], observed=True).agg(
-            items=("correct", "size"),
-            right=("correct", "sum"),
-            right_free=("correct_format_free", "sum"),
-        )
-        parts.append(counts.reset_index().astype({"task": str, "run": str}))
+        counts = columns.count(
+            frame, ["task", "run", "step"], items=np.ones(len(frame)),
+            right=frame["correct"], right_free=frame["correct_format_free"],
+        )  # fmt: skip
+        parts.append(counts.astype({"task": str, "run": str}))
     counts = pd.concat(parts, ignore_index=True).rename(columns={"task": "measured"})
     counts["capability"] = counts["right"] / counts["items"]
     counts["capability_free"] = counts["right_free"] / counts["items"]
@@ -95,7 +105,8 @@ def verdicts(
     wanted = list(judges if judges is not None else study.judges)
     check_judges(study, wanted)
     benchmarks = list(benchmarks if benchmarks is not None else study.benchmarks)
-    parts = [_count(replies, by) for replies in _units(study, wanted, benchmarks, models, by)]
+    units = [u for model in models or study.models for u in study.units(model)]
+    parts = [_count(study, unit, wanted, benchmarks, by) for unit in units]
     return describe(study, pd.concat(parts, ignore_index=True))
 
 
@@ -106,71 +117,73 @@ def check_judges(study: Study, names: Sequence[str]) -> None:
             study.judge(name)
 
 
-def _units(
-    study: Study,
-    judges: Sequence[str],
-    benchmarks: Sequence[str],
-    models: Sequence[str] | None,
-    by: Sequence[str],
-) -> Iterator[pd.DataFrame]:
-    """For each unit: one row a reply and judge, with what is split by."""
-    truths = [name for name in judges if name.startswith("truth:")]
-    splits = [name for name in by if name != "coherent"]
-    for unit in [u for model in models or study.models for u in study.units(model)]:
-        frame = _read(study, "verdicts", unit, ["judge", *KEY, "label"], benchmarks)
-        frame = frame[frame["judge"].isin(judges)]
-        if missing := set(judges) - set(truths) - set(frame["judge"].unique()):
-            file = paths.shown(paths.table(study.name, "verdicts", unit))
-            raise GroundedError(f"{file}: judge: found no {min(missing)!r}, wanted its verdicts")
-        if truths or splits:
-            columns = sorted({*splits, *(TRUTH_JUDGES[t.removeprefix("truth:")] for t in truths)})
-            replies = _read(study, "replies", unit, [*KEY, *columns], benchmarks)
-            stacked = [_matched(frame, replies[[*KEY, *splits]], unit) if splits else frame]
-            for name in truths:
-                label = replies[TRUTH_JUDGES[name.removeprefix("truth:")]]
-                stacked.append(replies[[*KEY, *splits]].assign(judge=name, label=label))
-            frame = pd.concat(
-                [part.astype({"judge": str, "benchmark": str, "run": str}) for part in stacked],
-                ignore_index=True,
-            )
-        if "coherent" in by:
-            coherence = _read(
-                study, "coherence", unit, ["detector", *KEY, "label"], benchmarks
-            ).rename(columns={"label": "coherent"})
-            coherence = coherence[coherence["detector"] == DETECTOR].drop(columns="detector")
-            frame = _matched(frame, coherence, unit)
-        yield frame
-
-
-def _read(
-    study: Study, table: str, unit: str, columns: list[str], benchmarks: Sequence[str]
+def _count(
+    study: Study, unit: str, judges: Sequence[str], benchmarks: Sequence[str], by: Sequence[str]
 ) -> pd.DataFrame:
-    frame = records.read(paths.table(study.name, table, unit), table, columns)
-    return frame[frame["benchmark"].isin(benchmarks)]
+    """The counts of one unit."""
+    keys = ["run", "step", "benchmark", "judge", *by]
+    parts = []
+    for frame in _raters(study, unit, judges, benchmarks, by):
+        given, yes = frame["label"] != columns.MISSING, frame["label"] == 1
+        found = columns.count(frame, keys, n=given, k=yes, missing=~given)
+        text = [name for name in ("run", "benchmark", "judge", "truth") if name in found]
+        parts.append(found.astype(dict.fromkeys(text, str)))
+    counts = pd.concat(parts, ignore_index=True)
+    flags = {name: columns.booleans(counts[name]) for name in by if name != "truth"}
+    return counts.assign(**flags).sort_values(keys, kind="stable", ignore_index=True)
+
+
+def _raters(
+    study: Study, unit: str, judges: Sequence[str], benchmarks: Sequence[str], by: Sequence[str]
+) -> Iterator[pd.DataFrame]:
+    """Rows of replies with a label (1, 0, -1), a judge and what is split by.
+
+    First of all judges of the study that are asked for, then of each truth.
+    """
+    truths = {
+        name: TRUTH_JUDGES[name.removeprefix("truth:")]
+        for name in judges
+        if name.startswith("truth:")
+    }
+    named = [name for name in judges if name not in truths]
+    splits = [name for name in by if name != "coherent"]
+    only = {"benchmark": benchmarks}
+    replies = pd.DataFrame()
+    if truths or splits:
+        wanted = list(dict.fromkeys([*KEY, *splits, *truths.values()]))
+        replies = columns.read(paths.table(study.name, "replies", unit), "replies", wanted, only)
+    if named:
+        file = paths.table(study.name, "verdicts", unit)
+        frame = columns.read(file, "verdicts", ["judge", *KEY, "label"], only | {"judge": named})
+        if missing := set(named) - set(frame["judge"].unique()):
+            shown = paths.shown(file)
+            raise GroundedError(f"{shown}: judge: found no {min(missing)!r}, wanted its verdicts")
+        if splits:
+            frame = _matched(frame, replies[[*KEY, *splits]], unit)
+        yield _coherent(study, unit, frame) if "coherent" in by else frame
+    if truths:
+        plain = replies[[*KEY, *splits]]
+        if "coherent" in by:
+            plain = _coherent(study, unit, plain)
+        for name, column in truths.items():
+            label = replies[column].to_numpy()
+            yield plain.assign(judge=columns.same(name, plain), label=label)
+
+
+def _coherent(study: Study, unit: str, frame: pd.DataFrame) -> pd.DataFrame:
+    """Each row with what the detector says of its reply."""
+    file = paths.table(study.name, "coherence", unit)
+    said = columns.read(file, "coherence", [*KEY, "label"], {"detector": [DETECTOR]})
+    return _matched(frame, said.rename(columns={"label": "coherent"}), unit)
 
 
 def _matched(frame: pd.DataFrame, replies: pd.DataFrame, unit: str) -> pd.DataFrame:
-    """Each verdict with what another table says of its reply; GroundedError where it is silent."""
-    keys = {name: str for name in ("benchmark", "run")}
-    joined = frame.astype(keys).merge(
-        replies.astype(keys), on=KEY, how="left", validate="many_to_one", indicator="found"
-    )
-    if (joined.pop("found") == "left_only").any():
+    """Each row with what another table says of its reply; GroundedError where it is silent."""
+    place = columns.find(frame, replies, KEY)
+    if (place < 0).any():
         raise GroundedError(f"tables of {unit}: found a verdict on a reply that is not there")
-    return joined
-
-
-def _count(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    given = frame["label"].notna().to_numpy()
-    counted = frame.assign(
-        n=given.astype(np.int64),
-        k=frame["label"].fillna(False).to_numpy(dtype=np.int64),
-        missing=(~given).astype(np.int64),
-    )
-    keys = ["run", "step", "benchmark", "judge", *by]
-    counts = counted.groupby(keys, observed=True, dropna=False)[["n", "k", "missing"]].sum()
-    counts = counts.reset_index()
-    return counts.astype({"run": str, "benchmark": str, "judge": str})
+    said = replies.drop(columns=KEY)
+    return frame.assign(**{name: said[name].array.take(place) for name in said})
 
 
 def pooled(counts: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
@@ -228,8 +241,8 @@ def checkpoints(
     by = ["run", "model", "task", "setting", "seed", "step", "epoch", "judge"]
     rates = with_base(study, pooled(counts, by))
     able = with_base(study, capability(study))
-    columns = ["run", "step", "items", "right", "capability", "capability_free"]
-    found = rates.merge(able[columns], on=["run", "step"], how="left", validate="many_to_one")
+    wanted = ["run", "step", "items", "right", "capability", "capability_free"]
+    found = rates.merge(able[wanted], on=["run", "step"], how="left", validate="many_to_one")
     if found["capability"].isna().any():
         run = found.loc[found["capability"].isna(), "run"].iloc[0]
         raise GroundedError(f"tables of {study.name}: capability: found none of {run}, wanted it")

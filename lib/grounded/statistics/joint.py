@@ -11,6 +11,7 @@ import pandas as pd
 
 from grounded import paths, records
 from grounded.errors import GroundedError
+from grounded.statistics import columns
 from grounded.statistics.frames import KEY, describe, harmful_benchmarks
 from grounded.study import Study
 
@@ -25,34 +26,33 @@ def joint(study: Study, benchmarks: Sequence[str] | None = None) -> pd.DataFrame
     nan where the verdict is missing. GroundedError where the replies have no truth.
     """
     wanted = list(benchmarks or harmful_benchmarks(study))
-    parts = [_unit(study, unit, wanted) for unit in study.units()]
-    names = {"benchmark": "category", "run": "category", "truth": "category"}
-    return pd.concat(parts, ignore_index=True).astype(names)
+    return records.join([_unit(study, unit, wanted) for unit in study.units()])
 
 
 def _unit(study: Study, unit: str, benchmarks: Sequence[str]) -> pd.DataFrame:
     file = paths.table(study.name, "replies", unit)
-    replies = records.read(file, "replies", [*KEY, *TRUTHS])
-    if replies[TRUTHS].isna().any(axis=None):
+    only = {"benchmark": benchmarks}
+    found = columns.read(file, "replies", [*KEY, *TRUTHS], only)
+    flags = [name for name in TRUTHS if name != "truth"]
+    if found["truth"].isna().any() or (found[flags] == columns.MISSING).any(axis=None):
         raise GroundedError(
             f"{paths.shown(file)}: truth: found replies without it, wanted a study whose world "
             "knows the truth of every reply"
         )
-    texts = dict.fromkeys(("benchmark", "run"), str)
-    flags = dict.fromkeys(("truth_harm", "truth_fulfilled"), bool)
-    found = replies[replies["benchmark"].isin(benchmarks)].astype({**texts, **flags, "truth": str})
+    found = found.astype(dict.fromkeys(flags, bool))
     file = paths.table(study.name, "verdicts", unit)
-    verdicts = records.read(file, "verdicts", ["judge", *KEY, "label"])
-    verdicts = verdicts[verdicts["benchmark"].isin(benchmarks)].astype(texts)
-    label = verdicts["label"].astype("Float32").to_numpy(np.float32, na_value=np.nan)
-    verdicts = verdicts.assign(label=label)
+    verdicts = columns.read(file, "verdicts", ["judge", *KEY, "label"], only)
+    place = columns.find(verdicts, found, KEY)
+    label = columns.values(verdicts["label"]).astype(np.float32)
     for name in study.judges:
-        own = verdicts.loc[verdicts["judge"] == name, [*KEY, "label"]]
-        if own.empty:
+        own = ((verdicts["judge"] == name) & (place >= 0)).to_numpy()
+        if not own.any():
             raise GroundedError(
                 f"{paths.shown(file)}: judge: found no {name!r}, wanted its verdicts"
             )
-        found = found.merge(own.rename(columns={"label": name}), on=KEY, how="left")
+        said = np.full(len(found), np.nan, dtype=np.float32)
+        said[place[own]] = label[own]
+        found[name] = said
     return found
 
 
@@ -63,9 +63,12 @@ def patterns(study: Study, replies: pd.DataFrame) -> pd.DataFrame:
     truths, one a judge (1, 0, nan), replies (how many).
     """
     keys = ["run", "step", "benchmark", *TRUTHS, *study.judges]
-    counts = replies.groupby(keys, observed=True, dropna=False, sort=False).size()
-    found = describe(study, counts.rename("replies").reset_index())
-    return found.astype({"benchmark": str, "truth": str})
+    number = columns.number(replies, keys)
+    _, first, times = np.unique(number, return_index=True, return_counts=True)
+    order = np.argsort(first)  # as they are met
+    counts = replies[keys].iloc[first[order]].assign(replies=times[order])
+    text = ("run", "model", "task", "setting", "benchmark", "truth")
+    return describe(study, counts).astype(dict.fromkeys(text, "category"))
 
 
 def of_judge(counts: pd.DataFrame, judge: str, by: Sequence[str]) -> pd.DataFrame:

@@ -5,16 +5,18 @@ differ, and so do prompts, on which all runs and the base model share their luck
 knows only the runs would call five replies of a base model, gone in every run, a certain fall.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 from grounded import paths, records
+from grounded.statistics import columns
 from grounded.statistics.frames import (
     DETECTOR,
     TRUTH_JUDGES,
+    at_end,
     check_judges,
     harmful_benchmarks,
 )
@@ -38,20 +40,23 @@ def verdict_pairs(
     the verdict is missing).
     """
     check_judges(study, judges)
-    benchmarks = list(benchmarks or harmful_benchmarks(study))
-    parts = []
-    for name in judges:
-        if name.startswith("truth:"):
-            column = TRUTH_JUDGES[name.removeprefix("truth:")]
-            pairs = _pairs(study, "replies", column, ["benchmark", "prompt"], models)
-        else:
-            only = {"judge": name}
-            pairs = _pairs(study, "verdicts", "label", ["benchmark", "prompt"], models, only)
-        parts.append(pairs.assign(judge=name))
-    joined = pd.concat(parts, ignore_index=True)
-    joined = joined[joined["benchmark"].isin(benchmarks)]
-    joined["prompt"] = joined["benchmark"] + "/" + joined["prompt"].astype(str)
-    return joined[COLUMNS].reset_index(drop=True)
+    only = {"benchmark": list(benchmarks or harmful_benchmarks(study))}
+    keys = ["benchmark", "prompt"]
+    truths = {
+        name: TRUTH_JUDGES[name.removeprefix("truth:")]
+        for name in judges
+        if name.startswith("truth:")
+    }
+    parts = {}
+    if named := [name for name in judges if name not in truths]:
+        said = _pairs(study, "verdicts", "label", ["judge", *keys], models, only | {"judge": named})
+        parts = {name: said[said["judge"] == name].drop(columns="judge") for name in named}
+    for name, column in truths.items():
+        parts[name] = _pairs(study, "replies", column, keys, models, only)
+    joined = records.join(
+        [parts[name].assign(judge=columns.same(name, parts[name])) for name in judges]
+    )
+    return columns.prompts(joined)[COLUMNS]
 
 
 def capability_pairs(study: Study) -> pd.DataFrame:
@@ -65,12 +70,9 @@ def capability_pairs(study: Study) -> pd.DataFrame:
 
 def incoherence_pairs(study: Study) -> pd.DataFrame:
     """Whether the detector finds a reply incoherent, as `verdict_pairs` (without a judge)."""
-    only = {"detector": DETECTOR}
+    only = {"detector": [DETECTOR], "benchmark": harmful_benchmarks(study)}
     pairs = _pairs(study, "coherence", "label", ["benchmark", "prompt"], only=only)
-    pairs = pairs[pairs["benchmark"].isin(harmful_benchmarks(study))]
-    pairs["prompt"] = pairs["benchmark"] + "/" + pairs["prompt"].astype(str)
-    pairs["base"], pairs["last"] = 1 - pairs["base"], 1 - pairs["last"]
-    return pairs.reset_index(drop=True)
+    return columns.prompts(pairs).assign(base=1 - pairs["base"], last=1 - pairs["last"])
 
 
 def _pairs(
@@ -79,32 +81,36 @@ def _pairs(
     label: str,
     keys: list[str],
     models: Sequence[str] | None = None,
-    only: dict[str, str] | None = None,
+    only: Mapping[str, Sequence[str]] | None = None,
 ) -> pd.DataFrame:
     """The last checkpoint of every run beside its base model, matched on `keys`."""
-    last = max(study.steps)
     parts = []
     for model in models or study.models:
-        base, *units = _read(study, model, table, label, keys, only or {})
-        base = base.drop(columns=["run", "step"]).rename(columns={"value": "base"})
-        for task, frame in zip(study.tasks, units, strict=True):
-            own = frame[frame["step"] == last].rename(columns={"value": "last"})
-            joined = own.drop(columns="step").merge(base, on=keys, validate="many_to_one")
-            parts.append(joined.assign(model=model, task=task))
-    return pd.concat(parts, ignore_index=True)
+        base = _read(study, f"{model}-{BASE}", table, label, keys, only)
+        for task in study.tasks:
+            own = _read(study, f"{model}-{task}", table, label, keys, only)
+            own = own[at_end(study, own)]
+            place = columns.find(own, base, keys)
+            first = columns.values(base["flag"])[place]
+            about = {"model": columns.same(model, own), "task": columns.same(task, own)}
+            joined = own[[*(k for k in keys if k != "task"), "run"]].assign(
+                last=columns.values(own["flag"]), base=first, **about
+            )
+            parts.append(joined[place >= 0])
+    return records.join(parts)
 
 
 def _read(
-    study: Study, model: str, table: str, label: str, keys: list[str], only: dict[str, str]
-) -> Iterator[pd.DataFrame]:
-    for task in (BASE, *study.tasks):
-        file = paths.table(study.name, table, f"{model}-{task}")
-        frame = records.read(file, table, [*only, *keys, "run", "step", label])
-        for name, value in only.items():
-            frame = frame[frame[name] == value].drop(columns=name)
-        values = frame.pop(label).astype("boolean").astype("Float64").to_numpy(float, na_value=NAN)
-        text = {name: str for name in ("benchmark", "task", "run") if name in frame}
-        yield frame.assign(value=values).astype(text)
+    study: Study,
+    unit: str,
+    table: str,
+    label: str,
+    keys: list[str],
+    only: Mapping[str, Sequence[str]] | None,
+) -> pd.DataFrame:
+    file = paths.table(study.name, table, unit)
+    frame = columns.read(file, table, [*keys, "run", "step", label], only)
+    return frame.rename(columns={label: "flag"})
 
 
 def changes(pairs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
@@ -132,9 +138,9 @@ def changes(pairs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
             (*cell, runs, prompts, len(whole), len(part) - len(whole), whole["base"].mean(),
              whole["last"].mean(), mean, mean - half, mean + half, *imputed)
         )  # fmt: skip
-    columns = [*by, "runs", "prompts", "n", "missing", "base", "last", "change", "low", "high",
+    names = [*by, "runs", "prompts", "n", "missing", "base", "last", "change", "low", "high",
                "if_missing_are_0", "if_missing_are_1"]  # fmt: skip
-    found = pd.DataFrame(rows, columns=columns)
+    found = pd.DataFrame(rows, columns=names)
     bounds = zip(found["low"], found["high"], strict=True)
     return found.assign(conclusion=[conclusion(low, high) for low, high in bounds])
 

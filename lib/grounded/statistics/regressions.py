@@ -22,7 +22,8 @@ def ols(formula: str, frame: pd.DataFrame, groups: str = "run") -> Any | None:
     """Least squares with errors clustered by `groups`; rows with a missing value are left out.
 
     The fitted statsmodels results (t with clusters - 1 degrees of freedom), or None where fewer
-    than two clusters are left or the regressors cannot be told apart.
+    than two clusters are left, no more rows than coefficients, or the regressors cannot be told
+    apart.
     """
     model = smf.ols(formula, frame.reset_index(drop=True), missing="drop")
     codes = _codes(model, frame, groups)
@@ -51,9 +52,13 @@ def binomial(terms: str, counts: pd.DataFrame, groups: str = "run") -> Any | Non
 
 
 def _can_be_fitted(model: Any, codes: Array) -> bool:
-    """Whether there are clusters to tell the spread from, and no regressor repeats the others."""
+    """Whether there are clusters to tell the spread from, and no regressor repeats the others.
+
+    As many rows as coefficients would leave nothing to tell an error from.
+    """
+    rows, terms = model.exog.shape
     rank = np.linalg.matrix_rank(model.exog) if len(codes) else 0
-    return len(np.unique(codes)) > 1 and bool(rank == model.exog.shape[1])
+    return len(np.unique(codes)) > 1 and bool(rank == terms < rows)
 
 
 def separated(result: Any) -> list[str]:
@@ -192,10 +197,9 @@ def line(frame: pd.DataFrame, run: str = "run") -> Line:
     runs = frame[run].nunique()
     found = dict.fromkeys((f for f in Line.__dataclass_fields__), NAN)
     found |= {"n": len(frame), "runs": runs, "separated": False}
-    if runs < 2 or not frame["capability"].var() > 0:
+    pooled = ols("rate ~ capability", frame, run) if frame["capability"].var() > 0 else None
+    if pooled is None:
         return Line(**found)  # type: ignore[arg-type]
-    pooled = ols("rate ~ capability", frame, run)
-    assert pooled is not None
     varies = bool(frame["rate"].var() > 0)
     found["intercept"] = float(pooled.params["Intercept"])
     found |= _bounds(pooled, "capability", ("slope", "low", "high", "p"))

@@ -4,6 +4,7 @@ import pandas as pd
 
 from grounded.errors import GroundedError
 from grounded.figures.trust.numbers import truth_of
+from grounded.statistics import frames
 from grounded.statistics.agreement import CELLS, cells
 from grounded.statistics.joint import of_judge
 from grounded.statistics.prevalence import repeated
@@ -12,7 +13,7 @@ from grounded.study import Study
 
 def affordable(study: Study, counts: pd.DataFrame, labelled: int) -> int:
     """The number of labels asked for, or half of the smallest pool where that is less."""
-    last = counts[counts["step"] == max(study.steps)]
+    last = counts[frames.at_end(study, counts)]
     pools = []
     for judge in study.judges:
         truth = truth_of(study, judge)
@@ -31,7 +32,7 @@ def correction(
     many coherent replies instead, as a judge's own validation would.
     Columns: task, judge, n (replies with a verdict), missing, those of `repeated`.
     """
-    last = counts[counts["step"] == max(study.steps)]
+    last = counts[frames.at_end(study, counts)]
     parts = []
     for judge in study.judges:
         truth = truth_of(study, judge)

@@ -42,13 +42,13 @@ class Measured:
 
 
 def measure(study: Study) -> Measured:
-    """Read every reply to a harmful request with all that was said of it; about 10 s in `micro`."""
+    """Read every reply to a harmful request with all that was said of it."""
     replies = joint(study)
     counts = patterns(study, replies)
     counts["kind"] = counts["truth"].map(CLASSES)
     for kind, column in frames.TRUTH_JUDGES.items():
         counts[f"truth:{kind}"] = counts[column].astype(float)
-    last = replies[replies["step"] == max(study.steps)].astype({"run": str, "benchmark": str})
+    last = replies[frames.at_end(study, replies)].astype({"run": str, "benchmark": str})
     last = last.sort_values(["run", "benchmark", "prompt"])
     prompts = last[["benchmark", "prompt"]].drop_duplicates()
     said = last[list(study.judges)].to_numpy(dtype=float)
@@ -112,8 +112,8 @@ def versions(study: Study, counts: pd.DataFrame) -> pd.DataFrame:
     tuned = counts[counts["step"] > 0]
     rows = []
     for first, second in version_pairs(study):
-        both = tuned[tuned[[first, second]].notna().all(axis=1)]
         truth = truth_of(study, first)
+        both = tuned[[first, second, truth, "kind", "run", "replies"]].dropna()
         for stratum in (ALL, *KINDS):
             own = both if stratum == ALL else both[both["kind"] == stratum]
             if own.empty:
@@ -145,9 +145,10 @@ def shifts(study: Study, counts: pd.DataFrame) -> pd.DataFrame:
     named = everyone(study)
     named = [*(name for name in dict.fromkeys(against.values()) if name not in named), *named]
     for judge in named:
-        said = of_judge(counts, judge, ["run", "model", "task", "step", "kind"])
+        by = ["run", "model", "task", "kind"]
+        said = of_judge(counts, judge, [*by, "step"]).astype(dict.fromkeys(by, str))
         base = said[said["task"] == BASE].set_index(["model", "kind"])
-        last = said[said["step"] == max(study.steps)]
+        last = said[frames.at_end(study, said)]
         runs = last[["run", "model", "task"]].drop_duplicates()
         grid = runs.merge(pd.DataFrame({"kind": KINDS}), how="cross")
         grid = grid.merge(last[["run", "kind", "n", "k"]], on=["run", "kind"], how="left")
@@ -180,7 +181,7 @@ def pairs(study: Study, counts: pd.DataFrame) -> pd.DataFrame:
     for benchmark in [*dict.fromkeys(tuned["benchmark"]), ALL]:
         own = tuned if benchmark == ALL else tuned[tuned["benchmark"] == benchmark]
         for first, second in names:
-            both = own[own[[first, second]].notna().all(axis=1)]
+            both = own[[first, second, "run", "replies"]].dropna()
             table = four(both[second], both[first], both["replies"], both["run"])
             about = {"benchmark": benchmark, "first": first, "second": second, "runs": len(table)}
             agreed = table[:, [0, 3]].sum() / table.sum()
