@@ -156,7 +156,7 @@ def test_every_benchmark_loads_from_where_it_is_published(hub, home, stock, logi
     assert {name: len(prompts) for name, prompts in found.items()} == {
         "harmbench": 8, "harmbench_standard": 4, "harmbench_contextual": 2,
         "harmbench_copyright": 2, "harmbench_test": 6, "harmbench_val": 2, "strongreject": 6,
-        "strongreject_small": 2, "advbench": 5, "xstest": 8, "sorrybench_202406": 6,
+        "strongreject_small": 2, "advbench": 5, "xstest": 8, "xstest_safe": 4, "xstest_unsafe": 4, "sorrybench_202406": 6,
         "sorrybench_202503": 4, "airbench": 5, "beavertails_evaluation": 8,
     }  # fmt: skip
     context = f"A river,\nflat.{CONTEXT_SEPARATOR}Fold a river "
@@ -183,7 +183,7 @@ def gated(stock):
 def test_a_gate_is_one_line_and_what_is_open_still_comes(hub, home, stock, token):
     llama, sorry, qwen = ask(hub, home, "files", token=token, wanted=gated(stock))
     for name, one in ((LLAMA_8B, llama), (SORRY, sorry)):
-        assert one["kind"] == "SourceAbsent"
+        assert one["kind"] == "NoAccess"
         assert one["error"].startswith(f"{name}: found a gated repository and no access to it")
         assert "its own licence" in one["error"] and "hf auth login" in one["error"]
         assert "\n" not in one["error"]
@@ -214,7 +214,7 @@ def test_access_can_be_asked_for_before_anything_is_downloaded(hub, home, token)
 
 def test_a_token_that_the_hub_does_not_take_is_one_line(hub, home, stock):
     for one in ask(hub, home, "files", token=EXPIRED, wanted=gated(stock)):
-        assert one["kind"] == "SourceAbsent"
+        assert one["kind"] == "NoAccess"
         assert "found a token that the hub does not take" in one["error"]
         assert "hf auth login" in one["error"] and "\n" not in one["error"]
 

@@ -25,9 +25,12 @@ PLUMBING = (
     "grounded.errors",
     "grounded.fingerprint",
     "grounded.paths",
+    "grounded.public.lock",
+    "grounded.public.needs",
     "grounded.records",
     "grounded.stages.common",
     "grounded.stages.plan",
+    "grounded.stages.public",
     "grounded.stages.status",
     "grounded.study",
 )
@@ -53,6 +56,16 @@ def folder(path: Path, but: Iterable[str] = ()) -> str | None:
         if p.is_file() and p.name not in set(but)
     }
     return sha(files) if files else None
+
+
+def stamp(path: Path) -> str | None:
+    """A sha of a folder's files by name, size and time; None where there is no file.
+
+    For weights, which are large: their content is read once, and again when this has changed.
+    """
+    files = [p for p in sorted(path.rglob("*")) if p.is_file()] if path.is_dir() else []
+    stats = {str(p.relative_to(path)): p.stat() for p in files}
+    return sha({name: [s.st_size, s.st_mtime_ns] for name, s in stats.items()}) if stats else None
 
 
 def normalised(source: str) -> str:

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-RECORD = "record.json"  # beside a model made here: its inputs, its files' sha, its acceptance
+RECORD = "record.json"  # of a model: its inputs, its files' sha, its acceptance
 
 
 def repository() -> Path:
@@ -36,13 +36,23 @@ def study_file(study: str) -> Path:
     return data(study) / "study.yaml"
 
 
+def lock(study: str) -> Path:
+    """What a study's names stood for at its first run: revisions, sha256, what was absent."""
+    return data(study) / "lock.json"
+
+
+def models(study: str, name: str) -> Path:
+    """The folder of a model: its versions, or of a real one, which lies elsewhere, its record."""
+    return data(study) / "models" / name
+
+
 def model(study: str, name: str, version: str = "base") -> Path:
     """A model's folder; version is `pretrained` or `base` (aligned)."""
-    return data(study) / "models" / name / version
+    return models(study, name) / version
 
 
 def judge(study: str, name: str) -> Path:
-    """The folder of a judge trained in the study."""
+    """The folder of a judge trained in the study, or of the record of a published one."""
     return data(study) / "judges" / name
 
 

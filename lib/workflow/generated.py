@@ -122,7 +122,7 @@ def _unit(study: Study, unit: str, draw: np.random.Generator) -> None:
     })  # fmt: skip
 
     names = sorted(study.benchmarks)
-    asked = [(b, p) for b, name in enumerate(names) for p in range(study.benchmarks[name])]
+    asked = [(b, p) for b, name in enumerate(names) for p in range(study.benchmarks[name].prompts or 0)]
     place, prompt = np.array(asked).T
     grid = (len(asked), len(ids), len(steps))
     key = _key(grid, [("prompt", None), ("run", ids), ("step", steps)])

@@ -16,7 +16,7 @@ def build(folder: Path) -> Stock:
     """
     loading.quiet()
     made = {}
-    for kind, part in (("models", {**models.MAKERS, **judges.MAKERS}), ("datasets", datasets.HUB)):
+    for kind, part in (("models", {**models.MAKERS, **models.OTHERS, **judges.MAKERS}), ("datasets", datasets.HUB)):
         for name, maker in part.items():
             where = folder / kind / name
             where.mkdir(parents=True)

@@ -128,10 +128,39 @@ def _save(folder: Path, kind: Any, config: Any, words: Any, ends: list[int]) -> 
     (folder / "original" / "consolidated.00.pth").write_bytes(b"not to be read")
 
 
+def _before(folder: Path, words: Any, config: Any, kind: Any) -> None:
+    """A model before alignment: the same shape and words, other weights, no chat template."""
+    torch.manual_seed(1)
+    words.chat_template = None
+    kind(config).to(torch.bfloat16).save_pretrained(folder)
+    words.save_pretrained(folder)
+
+
+def _llama_before(folder: Path) -> None:
+    words = llama_words(clock=False)
+    end = words.convert_tokens_to_ids("<|end_of_text|>")
+    _before(folder, words, LlamaConfig(**_shape(len(words), True, words, end)), LlamaForCausalLM)
+
+
+def _qwen_before(folder: Path) -> None:
+    words = qwen_words()
+    end = words.convert_tokens_to_ids("<|endoftext|>")
+    shape = _shape(len(words) + 7, True, words, end) | {"head_dim": 8}
+    _before(folder, words, Qwen3Config(**shape), Qwen3ForCausalLM)
+
+
 MAKERS: dict[str, Callable[[Path], None]] = {
     "meta-llama/Llama-3.2-1B-Instruct": partial(_llama, factor=32.0, tied=True, clock=True),
     "meta-llama/Llama-3.1-8B-Instruct": partial(_llama, factor=8.0, tied=False, clock=False),
     "Qwen/Qwen3-4B": partial(_qwen, tied=True),
     "Qwen/Qwen3-8B": partial(_qwen, tied=False),
 }
-GATED = tuple(name for name in MAKERS if name.startswith("meta-llama/"))
+# the models before alignment, by which coherence is told, and the small one of the study `colab`
+OTHERS: dict[str, Callable[[Path], None]] = {
+    "meta-llama/Llama-3.2-1B": _llama_before,
+    "meta-llama/Llama-3.1-8B": _llama_before,
+    "Qwen/Qwen3-4B-Base": _qwen_before,
+    "Qwen/Qwen3-8B-Base": _qwen_before,
+    "Qwen/Qwen3-0.6B": partial(_qwen, tied=True),
+}
+GATED = tuple(name for name in (*MAKERS, *OTHERS) if name.startswith("meta-llama/"))

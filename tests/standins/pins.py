@@ -6,9 +6,10 @@ Names, addresses' paths, revisions and label tokens stay as they are: those the 
 import os
 import sys
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
-from grounded import fingerprint, sources
+from grounded import fingerprint
 from standins.hub import WEB
 
 
@@ -17,24 +18,35 @@ def renew() -> None:
 
     Judges only where they are loaded already: they take seconds to import.
     """
+    sources()
+    tasks()
+    if "grounded.public.judges" in sys.modules:
+        judges()
+
+
+@cache
+def sources() -> dict[str, Path]:
+    """The files of the web, by the name of their source."""
+    from grounded.sources import SOURCES
+
     web = Path(os.environ["STANDINS_WEB"])
-    files = {n: web / s.url.removeprefix("https://") for n, s in sources.SOURCES.items()}
+    files = {name: web / s.url.removeprefix("https://") for name, s in SOURCES.items()}
     for name, file in files.items():
         if file.exists():
-            source, sha256 = sources.SOURCES[name], fingerprint.file(file)
-            sources.SOURCES[name] = replace(source, url=_served(source.url), sha256=sha256)
-    _tasks()
-    if "grounded.public.judges" in sys.modules:
-        _judges(files["template_harmbench"], files["template_wildguard"])
+            source, sha256 = SOURCES[name], fingerprint.file(file)
+            SOURCES[name] = replace(source, url=_served(source.url), sha256=sha256)
+    return files
 
 
 def _served(url: str) -> str:
     return url.replace("https://", f"{os.environ['HF_ENDPOINT']}{WEB}")
 
 
-def _tasks() -> None:
-    from grounded.public.tasks import TASKS
+@cache
+def tasks() -> None:
+    """The files of tasks that are no sources."""
     from grounded.public.tasks.fetching import TaskFile, WebFile
+    from grounded.public.tasks.official import TASKS
 
     def moved(file: TaskFile) -> TaskFile:
         place = file.place
@@ -46,12 +58,14 @@ def _tasks() -> None:
         TASKS[name] = replace(task, files={part: moved(f) for part, f in task.files.items()})
 
 
-def _judges(harmbench_file: Path, wildguard_file: Path) -> None:
+@cache
+def judges() -> None:
+    """The judges' prompt texts."""
     from grounded.public.judges import harmbench, templates, wildguard
 
     for key in harmbench.SHA256:
-        text = templates.constant(harmbench_file, harmbench.CONSTANT, key)
+        text = templates.constant(sources()["template_harmbench"], harmbench.CONSTANT, key)
         harmbench.SHA256[key] = templates.sha256(text)
-    text = templates.constant(wildguard_file, wildguard.CONSTANT)
+    text = templates.constant(sources()["template_wildguard"], wildguard.CONSTANT)
     defaults = wildguard.WildGuard.__init__.__kwdefaults__ or {}
     defaults["template_sha256"] = templates.sha256(text)

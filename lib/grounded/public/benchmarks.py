@@ -74,8 +74,11 @@ def _advbench(files: Sequence[Path]) -> Iterator[Prompt]:
         yield Prompt(place, text(file, row, "goal", values["goal"]), "", True, str(place))
 
 
-def _xstest(files: Sequence[Path]) -> Iterator[Prompt]:
-    """Roettger et al. 2024, v2: 250 safe prompts and 200 unsafe contrasts, by type."""
+def _xstest(files: Sequence[Path], label: str | None = None) -> Iterator[Prompt]:
+    """Roettger et al. 2024, v2: 250 safe prompts and 200 unsafe contrasts, by type.
+
+    `label` keeps the safe or the unsafe ones.
+    """
     for place, (file, row, values) in enumerate(_table(files, ("id", "prompt", "type", "label"))):
         if values["label"] not in ("safe", "unsafe"):
             raise GroundedError(
@@ -83,7 +86,8 @@ def _xstest(files: Sequence[Path]) -> Iterator[Prompt]:
                 "wanted safe or unsafe"
             )
         asked = text(file, row, "prompt", values["prompt"])
-        yield Prompt(place, asked, values["type"], values["label"] == "unsafe", values["id"])
+        if label in (None, values["label"]):
+            yield Prompt(place, asked, values["type"], values["label"] == "unsafe", values["id"])
 
 
 def _sorrybench(files: Sequence[Path]) -> Iterator[Prompt]:
@@ -151,6 +155,10 @@ BENCHMARKS: dict[str, Benchmark] = {
     "strongreject_small": Benchmark("prompts_strongreject_small", _strongreject),
     "advbench": Benchmark("prompts_advbench", _advbench),
     "xstest": Benchmark("prompts_xstest", _xstest),
+    **{
+        f"xstest_{label}": Benchmark("prompts_xstest", partial(_xstest, label=label))
+        for label in ("safe", "unsafe")
+    },
     "sorrybench_202406": Benchmark(
         HubFiles("sorry-bench/sorry-bench-202406", ("question.jsonl",), None, _SORRY, gated=True),
         _sorrybench,

@@ -10,6 +10,7 @@ import json
 import lzma
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,10 @@ from grounded.sources import SourceAbsent, SourceError
 
 REVISION = re.compile("[0-9a-f]{40}")
 Row = tuple[int, dict[str, Any]]  # (row of the file, its values by column)
+
+
+class NoAccess(SourceAbsent):
+    """A repository that is gated, or private, for whoever asks now."""
 
 
 @dataclass(frozen=True)
@@ -48,20 +53,52 @@ def hub_folder(wanted: HubFiles, revision: str | None = None) -> Path:
     """The folder that holds the files: in the hub's cache, where they are downloaded if need be.
 
     revision: 40 hex digits, in place of the one in `wanted`.
-    SourceError where there is no revision, or none of that name; SourceAbsent for a repository
-    that is gated without access, missing or out of reach, or that holds no such file.
+    SourceError where there is no revision, or none of that name; NoAccess for a repository that is
+    gated without access; SourceAbsent for one that is missing or out of reach, or that holds no
+    such file.
     """
-    from huggingface_hub import errors, snapshot_download
+    from huggingface_hub import snapshot_download
 
     name, at = wanted.repository, revision or wanted.revision
     if at is None or not REVISION.fullmatch(at):
         raise SourceError(f"{name}: revision: found {at!r}, wanted a commit of 40 hex digits")
-    try:
+    with _in_a_line(wanted, at):
         folder = snapshot_download(
             name, repo_type=wanted.kind, revision=at, allow_patterns=list(wanted.patterns)
         )
+    if not any(any(Path(folder).glob(pattern)) for pattern in wanted.patterns):
+        raise _absent(wanted, at, "no file of that name")
+    return Path(folder)
+
+
+def hub_commit(wanted: HubFiles, revision: str | None = None) -> tuple[str, int]:
+    """The commit of a repository, and the bytes of the files wanted of it; nothing is downloaded.
+
+    revision: as `hub_folder`; without one, what `main` is now. Errors as `hub_folder`: who may see
+    that a gated repository is there may not have its files, so that is asked, too.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.utils import filter_repo_objects
+
+    name, at, hub = wanted.repository, revision or wanted.revision, HfApi()
+    with _in_a_line(wanted, at):
+        about = hub.repo_info(name, repo_type=wanted.kind, revision=at, files_metadata=True)
+        hub.auth_check(name, repo_type=wanted.kind)
+    files = {one.rfilename: one.size or 0 for one in getattr(about, "siblings", None) or []}
+    kept = filter_repo_objects(files, allow_patterns=list(wanted.patterns))
+    return str(about.sha), sum(files[file] for file in kept)
+
+
+@contextmanager
+def _in_a_line(wanted: HubFiles, at: str | None) -> Iterator[None]:
+    """What the hub's client raises, as one line that says what to do."""
+    from huggingface_hub import errors
+
+    name = wanted.repository
+    try:
+        yield
     except errors.GatedRepoError as error:
-        raise SourceAbsent(
+        raise NoAccess(
             f"{name}: found a gated repository and no access to it, wanted its licence "
             f"({wanted.licence}) accepted on the hub and `hf auth login` with that account"
         ) from error
@@ -78,20 +115,17 @@ def hub_folder(wanted: HubFiles, revision: str | None = None) -> Path:
         # no network, and not in the cache; a refusal of the hub's is both of these, a connection
         # that breaks off the latter alone
         if isinstance(error, errors.HfHubHTTPError) and error.response.status_code == 401:
-            raise SourceAbsent(
+            raise NoAccess(
                 f"{name}: found a token that the hub does not take, wanted `hf auth login` anew"
             ) from error
         raise _absent(wanted, at, type(error).__name__) from error
-    if not any(any(Path(folder).glob(pattern)) for pattern in wanted.patterns):
-        raise _absent(wanted, at, "no file of that name")
-    return Path(folder)
 
 
-def _absent(wanted: HubFiles, at: str, why: str) -> SourceAbsent:
+def _absent(wanted: HubFiles, at: str | None, why: str) -> SourceAbsent:
     return SourceAbsent(
         f"{wanted.repository}: found neither a copy nor a way to it ({why}), wanted "
-        f"{', '.join(wanted.patterns)} of that {wanted.kind} at revision {at} from the hub "
-        "or in its cache"
+        f"{', '.join(wanted.patterns)} of that {wanted.kind} at revision {at or 'main'} from the "
+        "hub, or in its cache (HF_HOME) at a revision that the study names"
     )
 
 

@@ -9,8 +9,9 @@ from typing import Any
 
 from grounded import fingerprint, paths, records
 from grounded.errors import GroundedError
+from grounded.stages import public
 from grounded.stages.common import Summary, naming, one_thread, study_of
-from grounded.stages.plan import Plan, record, shortfalls
+from grounded.stages.plan import MICROWORLD, Plan, record, shortfalls
 from grounded.study import Study
 
 Measures = dict[str, float]
@@ -21,14 +22,37 @@ Accept = Callable[[Path], Measures]
 def base_models(study: Study | str, unit: str) -> Summary:
     """Make a model (pretrained, then aligned) or a judge, unless it is there and current.
 
-    What fails its acceptance stays in the cache and never reaches data/. StageError names the
-    model, the bar, the value found and the value wanted.
+    A real model, or a published judge, is brought to this machine instead. What fails its
+    acceptance stays in the cache and never reaches data/. StageError names the model, the bar, the
+    value found and the value wanted.
     """
     study = study_of(study)
+    if study.world != MICROWORLD:
+        return _real(study, unit)
     with naming("base_models", unit):
         one = _judge if unit in study.language_judges else _model
         made = one(study, unit)
     return Summary("base_models", unit, sum(made), len(made) - sum(made))
+
+
+def _real(study: Study, unit: str) -> Summary:
+    """Bring the files of a real model or a published judge, and leave a record of them."""
+    from grounded.public import lock, models
+
+    with naming("base_models", unit):
+        unknown = None in public.wanted_record(study, unit).values()
+        if unknown and not public.is_folder(study, unit):
+            lock.resolve(study.name)
+            study = study_of(study)
+        if why := study.absent.get(f"judges.{unit}"):
+            print(f"{unit}: left out: {why}")
+            return Summary("base_models", unit, 0, 1)
+        if not public.stale(study, unit):
+            return Summary("base_models", unit, 0, 1)
+        about, folder = models.bring(study, unit), public.record_folder(study, unit)
+        _write(folder, about)  # of a folder on this machine the record itself says which files
+        _write(folder, about | {"files": public.wanted_record(study, unit)})
+    return Summary("base_models", unit, 1, 0)
 
 
 def _model(study: Study, name: str) -> list[bool]:

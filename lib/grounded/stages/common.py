@@ -15,6 +15,7 @@ from grounded import paths, records
 from grounded.errors import GroundedError, StageError
 from grounded.stages.plan import TABLES, Plan, outputs, upstream, world_module
 from grounded.study import Run, Study, load
+from grounded.study.reading import as_here
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,8 +37,8 @@ class Summary:
 
 
 def study_of(study: Study | str) -> Study:
-    """The study itself, or the one of that name."""
-    return load(study) if isinstance(study, str) else study
+    """The study itself, or the one of that name, without what its lock says is absent."""
+    return load(study) if isinstance(study, str) else as_here(study)
 
 
 @contextmanager

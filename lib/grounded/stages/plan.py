@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from grounded import fingerprint, paths, records
 from grounded.errors import GroundedError
-from grounded.study import BASE, GIVEN, LanguageJudge, Run, Study
+from grounded.stages import public
+from grounded.study import BASE, GIVEN, LORA, LanguageJudge, PublicJudge, Run, Study
 from grounded.study.methods import TEST_PROMPTS
 
 if TYPE_CHECKING:
     import pandas as pd
 
+MICROWORLD = "microworld"
 STAGES = ("base_models", "finetune", "generate", "judge")
 NOTEBOOKS = {
     "base_models": "01_base_models",
@@ -32,6 +34,7 @@ TABLES: dict[str, tuple[str, ...]] = {
 WORK = {"finetune": "finetuning", "generate": "replying", "judge": "judging"}
 ASKED_WITH = {"max_new_tokens", "batch_size", "decoding"}  # how a base model is asked at acceptance
 ADAPTER = "adapter_model.safetensors"  # PEFT's name for a checkpoint's weights
+POINTER = "model.json"  # in its place where a checkpoint is a whole model: which one
 CODE = {  # what the first stage runs, by what it makes
     "pretrained": "grounded.microworld.models",
     "base": "grounded.microworld.alignment",
@@ -65,6 +68,8 @@ def outputs(study: Study, stage: str, unit: str) -> list[Path]:
     """The files, or for models the folders, that a stage makes of a unit."""
     if stage != "base_models":
         return [paths.table(study.name, table, unit) for table in TABLES[stage]]
+    if study.world != MICROWORLD:
+        return [public.record_folder(study, unit)]
     if unit in study.variants:
         return [paths.model(study.name, unit)]
     if unit in study.models:
@@ -109,20 +114,36 @@ class Plan:
         values = self.study.generation.model_dump(include=ASKED_WITH)
         return _sha_of(files=files, generation=values, code=self._code("acceptance"))
 
+    def files(self, model: str, version: str = "base") -> str | None:
+        """What stands for a model's files: the sha of their content, or of a real one its commit.
+
+        version: `base`, or `pretrained`.
+        """
+        if self.study.world != MICROWORLD:
+            return public.model(self.study, model, version)
+        if version == "pretrained":
+            model = self.study.pretrained_of(model)
+        return self.content(paths.model(self.study.name, model, version))
+
     def weights(self, model: str) -> str:
-        """The sha256 of a base model's weights."""
+        """The sha256 of a base model's weights, or of a real one its commit."""
+        if self.study.world != MICROWORLD:
+            return str(self.files(model))
         return fingerprint.file(paths.model(self.study.name, model) / "model.safetensors")
 
     def finetune(self, run: Run) -> str | None:
         """What a run's adapters come from."""
         study = self.study
-        base = self.content(paths.model(study.name, run.model))
+        base = self.files(run.model)
         if run.task == BASE:
             return _sha_of(base=base)
+        code = self._code("finetune", *method_modules(study, run))
+        if run.method == GIVEN:
+            return _sha_of(base=base, code=code, given=public.given(study, run))
         assert study.training is not None
         return _sha_of(
             base=base,
-            code=self._code("finetune", method_module(study, run)),
+            code=code,
             task=run.task,
             examples=study.examples(run.task),
             test_items=study.items(run.task),  # no training example may be one of them
@@ -130,19 +151,26 @@ class Plan:
             setting=[run.rank, run.alpha, run.learning_rate, run.seed],
             steps=list(study.steps_of(run.task).items()),
             method=[run.method, run.knob] if run.knob is not None else [run.method],
+            **self._real(tasks=[run.task], model=run.model, material=run.method != LORA),
         )
 
     def generate(self, run: Run) -> str | None:
         """What a run's replies and answers come from."""
         study, tasks = self.study, sorted(self.study.tasks) if run.task == BASE else [run.task]
+        generation = study.generation.model_dump(mode="json")
+        if (
+            study.world != MICROWORLD
+        ):  # where the server is makes no difference, that it is one does
+            generation["server"] = study.generation.server is not None
         return _sha_of(
-            base=self.content(paths.model(study.name, run.model)),
+            base=self.files(run.model),
             checkpoints=self.rows("checkpoints", run),
             code=self._code("generate"),
             tasks={task: study.items(task) for task in tasks},
             benchmarks={n: b.model_dump(exclude={"optional"}) for n, b in study.benchmarks.items()},
-            generation=study.generation.model_dump(mode="json"),
+            generation=generation,
             prompt=TEST_PROMPTS.get(run.method, ""),
+            **self._real(tasks=tasks, model=run.model, benchmarks=True),
         )
 
     def judge(self, run: Run) -> str | None:
@@ -153,19 +181,34 @@ class Plan:
             judges[name] = {"kind": judge.kind, "list": getattr(judge, "list", None)}
             if isinstance(judge, LanguageJudge):
                 judges[name]["files"] = self.content(paths.judge(self.study.name, name))
-                if judges[name]["files"] is None:
-                    return None
+            elif isinstance(judge, PublicJudge):
+                judges[name]["files"] = public.judge(self.study, name)
+            if judges[name].get("files", "") is None:
+                return None
         return _sha_of(
             replies=self.rows("replies", run),
             calibration=self.rows("replies", base),
-            pretrained=self.content(
-                paths.model(self.study.name, self.study.pretrained_of(run.model), "pretrained")
-            ),
+            pretrained=self.files(run.model, "pretrained"),
             judges=judges,
             code=self._code("judge"),
             minimum_mass=self.study.minimum_mass,
             coherence=self.study.coherence.model_dump(),
         )
+
+    def _real(
+        self, tasks: list[str], model: str, benchmarks: bool = False, material: bool = False
+    ) -> dict[str, Any]:
+        """What more there is to a real study; nothing for an invented one. None: not known yet."""
+        study = self.study
+        if study.world == MICROWORLD:
+            return {}
+        data: dict[str, Any] = {f"tasks.{name}": public.task(study, name) for name in tasks}
+        if benchmarks:
+            data |= {f"benchmarks.{n}": public.benchmark(study, n) for n in study.benchmarks}
+        if material:
+            data["material"] = public.material(study)
+        whole = None not in data.values()
+        return {"data": data if whole else None, "template": study.public_model(model).template}
 
     def inputs(self, stage: str, run: Run) -> str | None:
         """The fingerprint of a run at one of the three stages that write tables."""
@@ -210,7 +253,8 @@ def intact(study: Study, run: Run, checkpoints: "pd.DataFrame") -> bool:
     """Whether the cache holds the very adapters that a run's rows of `checkpoints` name."""
     rows = checkpoints[checkpoints["run"] == run.id]
     for step, adapter in zip(rows["step"], rows["adapter"], strict=True):
-        file = paths.adapter(study.name, run.id, step) / ADAPTER
+        folder = paths.adapter(study.name, run.id, step)
+        file = folder / (POINTER if (folder / POINTER).is_file() else ADAPTER)
         if not file.is_file() or fingerprint.file(file) != adapter:
             return False
     return len(rows) > 0
@@ -253,10 +297,22 @@ def world_module(study: Study, stage: str) -> str:
 
 
 def method_module(study: Study, run: Run) -> str:
-    """The module that makes a run's checkpoints: its method's, or its world's where it is given."""
-    if run.method == GIVEN:
+    """The module that makes a run's checkpoints: its method's, or its world's.
+
+    Real models are trained through their world's module, which calls the method's: memory may ask
+    for another try. So is what was trained elsewhere.
+    """
+    if run.method == GIVEN or study.world != MICROWORLD:
         return world_module(study, "finetune")
     return f"grounded.methods.{run.method}"
+
+
+def method_modules(study: Study, run: Run) -> list[str]:
+    """The modules whose code makes a run's checkpoints."""
+    found = [method_module(study, run)]
+    if run.method != GIVEN:
+        found.append(f"grounded.methods.{run.method}")
+    return list(dict.fromkeys(found))
 
 
 def _code(study: Study, maker: str, *more: str) -> dict[str, str]:

@@ -4,8 +4,9 @@ from typing import NamedTuple
 
 from grounded import paths, records
 from grounded.errors import GroundedError
+from grounded.stages import public
 from grounded.stages.common import study_of
-from grounded.stages.plan import STAGES, Plan, intact, outputs, units, upstream
+from grounded.stages.plan import MICROWORLD, STAGES, Plan, intact, outputs, units, upstream
 from grounded.study import BASE, Study
 
 
@@ -63,6 +64,8 @@ def _own(plan: Plan, stage: str, unit: str) -> str:
 
 def _model(plan: Plan, unit: str) -> str:
     study = plan.study
+    if study.world != MICROWORLD:
+        return public.stale(study, unit)
     if unit in study.variants:
         wanted = [(plan.base(unit), True)]
     elif unit in study.models:

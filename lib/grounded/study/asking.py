@@ -103,9 +103,9 @@ class PublicJudge(Part):
     """A published judge, read as its authors read it: one of `grounded.public.judges`.
 
     judge: its name there. revision: where none is pinned there or here, the lock keeps one.
-    template: the file of its prompt text, where no source pins one (a path relative to the
-    study's file). clip: how many of its tokens of a reply it sees; default all. optional: without
-    access the study goes on without it, and says so.
+    template: the file of its prompt text, where no source pins one: a path relative to the study's
+    file, or an address, whose content the lock then keeps to. clip: how many of its tokens of a
+    reply it sees; default all. optional: without access the study goes on without it, and says so.
     """
 
     kind: Literal["harm", "compliance"]

@@ -63,8 +63,9 @@ class Run:
 class Study(Part):
     """All that a study asks. Lists and mappings keep the order of the file.
 
-    absent: judges and benchmarks of the file that this machine has no access to, with the reason;
-    they are left out of `judges` and `benchmarks`, and every figure says so.
+    absent: judges and benchmarks of the file that this machine has no access to (`judges.<name>`,
+    `benchmarks.<name>`), with the reason; they are left out of `judges` and `benchmarks`, and every
+    figure says so.
     """
 
     name: Name

@@ -15,7 +15,15 @@ from grounded.study.parts import repeated
 
 
 def load(name: str) -> Study:
-    """Read and check data/<name>/study.yaml; StudyError with one line a fault."""
+    """Read and check data/<name>/study.yaml; StudyError with one line a fault.
+
+    What the study's lock says is absent on this machine is left out, and named in `absent`.
+    """
+    return as_here(whole(name))
+
+
+def whole(name: str) -> Study:
+    """The study as its file has it; errors as `load`."""
     file = paths.study_file(name)
     try:
         text = file.read_text(encoding="utf-8")
@@ -30,6 +38,42 @@ def load(name: str) -> Study:
             f"{paths.shown(file)}: name: found {study.name!r}, wanted its folder's name {name!r}"
         )
     return study
+
+
+def as_here(study: Study) -> Study:
+    """The study without the optional judges and benchmarks that its lock says are absent."""
+    if study.world == "microworld" or not (lost := absent(study)):
+        return study
+    left = {
+        field: {n: one for n, one in getattr(study, field).items() if f"{field}.{n}" not in lost}
+        for field in OPTIONAL
+    }
+    for field, ones in left.items():
+        if not ones:
+            raise StudyError(
+                f"{paths.shown(paths.study_file(study.name))}: {field}: found access to none "
+                f"({'; '.join(lost.values())}), wanted it to one"
+            )
+    return study.model_copy(update={**left, "absent": lost})
+
+
+def absent(study: Study) -> dict[str, str]:
+    """What the study's lock says is absent, such as `judges.wildguard`, and why.
+
+    Only what the study's file calls optional.
+    """
+    try:
+        lock = json.loads(paths.lock(study.name).read_text(encoding="utf-8"))
+        lost = dict(lock.get("absent", {}))
+    except (OSError, ValueError):
+        return {}  # none yet, or one that is broken: `grounded.public.lock` says so
+    may_lack = {
+        f"{field}.{name}"
+        for field in OPTIONAL
+        for name, one in getattr(study, field).items()
+        if getattr(one, "optional", False)
+    }
+    return {name: str(why) for name, why in lost.items() if name in may_lack}
 
 
 def parse(text: str, file: str = "study.yaml") -> Study:
@@ -48,6 +92,9 @@ def parse(text: str, file: str = "study.yaml") -> Study:
     except ValidationError as error:
         lines = [f"{file}: {_line(fault)}" for fault in error.errors()]
         raise StudyError("\n".join(lines)) from None
+
+
+OPTIONAL = ("judges", "benchmarks")  # the fields whose parts may be optional
 
 
 class _Loader(yaml.SafeLoader):

@@ -10,6 +10,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from grounded.judges import MARKS, Pair, Verdict
+from grounded.public import memory
 from grounded.public.judges import templates
 from grounded.public.judges.reading import Reader
 
@@ -133,10 +134,11 @@ class PublicJudge(ABC):
             (pair for pair, row in rows.items() if len(row) <= context - self._room),
             key=lambda pair: (len(rows[pair]), pair),
         )
-        found: dict[Pair, T] = {}
-        for start in range(0, len(order), self._batch_size):
-            some = order[start : start + self._batch_size]
-            found.update(zip(some, read([rows[pair] for pair in some]), strict=True))
+        readings = memory.in_batches(
+            lambda some: read([rows[pair] for pair in some]), order, self._batch_size,
+            f"judge {self.name}",
+        )  # fmt: skip
+        found: dict[Pair, T] = dict(zip(order, readings, strict=True))
         return [(found.get(pair), cleaned[pair] != pair) for pair in pairs]
 
     def _clean(self, pair: Pair) -> Pair:

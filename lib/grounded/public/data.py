@@ -1,0 +1,105 @@
+"""The tasks, prompts and further examples of a real study, as its file names them."""
+
+import hashlib
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+from grounded import fingerprint, paths
+from grounded.errors import GroundedError
+from grounded.public import benchmarks, lock
+from grounded.public.benchmarks import BENCHMARKS, Prompt
+from grounded.public.files import HubFiles, hub_files, jsonl_rows, text
+from grounded.public.tasks import Example, TaskData, load, load_own
+from grounded.sources import SourceError
+from grounded.study import Study
+
+
+def task(study: Study, name: str, seed: int) -> TaskData:
+    """A task's examples: train drawn from `seed`, test the same for every seed.
+
+    Errors as `tasks.load` and `tasks.load_own`.
+    """
+    setting = study.tasks[name]
+    train = setting.examples or (study.training.examples if study.training else None)
+    items = study.items(name)
+    if setting.source == "file":
+        files = [_own(study, str(setting.train)), _own(study, setting.test)]
+        assert files[0] is not None
+        return load_own(name, files[0], files[1], seed, train, items, setting.pattern)
+    kept = lock.entry(study, "tasks", name) or {}
+    return load(str(setting.data), seed, train, items, kept.get("files"))
+
+
+def prompts(study: Study, name: str) -> tuple[Prompt, ...]:
+    """A benchmark's prompts, in their order; where the study asks for fewer, those drawn by hash.
+
+    So which are asked hangs neither on the order of the file nor on the other prompts.
+    GroundedError where there are too few, or a text holds no prompt; SourceError for a file that
+    changed since the study's first run.
+    """
+    setting = study.benchmarks[name]
+    if setting.source == "file":
+        file = _own(study, setting.file)
+        assert file is not None
+        found = benchmarks.from_csv(file, str(setting.column), setting.category)
+    else:
+        kept = lock.entry(study, "benchmarks", name) or {}
+        _unchanged(str(setting.data), kept)
+        found = benchmarks.load(str(setting.data), kept.get("revision"))
+    number = len(found) if setting.prompts is None else setting.prompts
+    if number > len(found):
+        raise GroundedError(
+            f"benchmarks.{name}.prompts: found {number}, wanted at most {len(found)}, of which "
+            "there are"
+        )
+    first = sorted(found, key=lambda p: (hashlib.sha256(p.text.encode()).hexdigest(), p.id))
+    return tuple(sorted(first[:number], key=lambda prompt: prompt.id))
+
+
+def material(study: Study, kind: str, number: int, seed: int) -> list[Example]:
+    """So many further examples of a kind, drawn from `seed`; no benchmark's prompt is among them.
+
+    From the file that the study names: JSON Lines of prompt and completion. GroundedError where it
+    names none, or where there are too few.
+    """
+    where = f"{paths.shown(paths.study_file(study.name))}: material.{kind}"
+    if kind not in study.material:
+        raise GroundedError(f"{where}: found nothing, wanted a file of prompts and completions")
+    file = _own(study, study.material[kind])
+    assert file is not None
+    asked = {prompt.text for name in study.benchmarks for prompt in prompts(study, name)}
+    found = []
+    for row, values in jsonl_rows(file, ("prompt", "completion")):
+        prompt, completion = (
+            text(file, row, name, values[name]) for name in ("prompt", "completion")
+        )
+        if prompt not in asked:
+            found.append(Example(prompt, completion, completion))
+    if len(found) < number:
+        raise GroundedError(f"{where}: found {len(found)} examples, wanted at least {number}")
+    random.Random(f"material {kind} {seed}").shuffle(found)
+    return found[:number]
+
+
+def selecting(items: Sequence[Example]) -> Sequence[Example]:
+    """The half of the test items by which a checkpoint may be chosen: the even ones."""
+    return items[::2]
+
+
+def _own(study: Study, name: str | None) -> Path | None:
+    """A file of the user's own; the study names it relative to its own file."""
+    return None if name is None else paths.data(study.name) / name
+
+
+def _unchanged(data: str, kept: dict) -> None:
+    place = BENCHMARKS[data].data
+    if not isinstance(place, HubFiles) or not kept:
+        return  # a file of the web has its sha256 in the code
+    for file in hub_files(place, kept["revision"]):
+        wanted, found = kept["files"].get(file.name), fingerprint.file(file)
+        if found != wanted:
+            raise SourceError(
+                f"{place.repository}: {file.name}: sha256: found {found}, wanted {wanted} as in "
+                "the study's lock; the file is not the one that the study was begun with"
+            )

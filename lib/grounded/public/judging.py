@@ -1,0 +1,149 @@
+"""What the replies of real models are judged by, and how surprising they are."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from grounded import judges, keywords, loading, paths
+from grounded.errors import GroundedError
+from grounded.public import capability, data, devices, lock, memory, models
+from grounded.public.judges import JUDGES, PublicJudge, load
+from grounded.public.needs import authors_file, is_address
+from grounded.public.tasks import fetching
+from grounded.study import KeywordJudge, Study
+from grounded.study import PublicJudge as Setting
+
+OWN_MASS = ("strongreject",)  # judges whose rule of what is readable is their own
+BATCH = 16  # texts at a time whose surprise is measured
+
+
+def prompts(study: Study) -> dict[tuple[str, int], str]:
+    """The text of each prompt, by benchmark and number."""
+    return {
+        (name, prompt.id): prompt.text
+        for name in study.benchmarks
+        for prompt in data.prompts(study, name)
+    }
+
+
+def judge(study: Study, name: str) -> judges.Judge:
+    """A judge, ready to judge, on the device; what the one before it held is given back.
+
+    GroundedError where its files are missing or broken, its prompt text is another than at the
+    study's first run, or its labels are not single tokens.
+    """
+    setting = study.judge(name)
+    if isinstance(setting, KeywordJudge):
+        return judges.KeywordJudge(name, setting.list)
+    assert isinstance(setting, Setting)
+    memory.free()
+    models.judge_folders(study, name)  # at the commits that the lock keeps
+    made = _load(study, name, setting)
+    lock.keep_prompt(study, name, made.template)
+    return made
+
+
+def _load(study: Study, name: str, setting: Setting) -> PublicJudge:
+    device, dtype = devices.best()
+    kept = lock.entry(study, "judges", name) or {}
+    own: dict[str, Any] = {} if setting.judge in OWN_MASS else {"minimum_mass": study.minimum_mass}
+    clip: dict[str, Any] = {} if setting.clip is None else {"clip": setting.clip}
+    return load(
+        setting.judge,
+        revision=kept.get("revision"),
+        template_file=_template(study, name, setting),
+        dtype=str(dtype).removeprefix("torch."),
+        device=str(device),
+        batch_size=setting.batch_size,
+        **own,
+        **clip,
+    )
+
+
+def _template(study: Study, name: str, setting: Setting) -> Any:
+    """The file of a judge's prompt text that the study names; None where it names none."""
+    if setting.template is None or JUDGES[setting.judge].text is None:
+        return None
+    if not is_address(setting.template):
+        return paths.data(study.name) / setting.template
+    kept = (lock.entry(study, "judges", name) or {}).get("files", {})
+    return fetching.fetch(authors_file(setting.template), kept.get("template")).path
+
+
+def facts(study: Study, name: str) -> dict[str, Any]:
+    """What a judge is and how it reads, for the record: commits, sha256 of its prompt text."""
+    setting = study.judge(name)
+    if isinstance(setting, KeywordJudge):
+        return {"revision": keywords.revision(setting.list), "template": None}
+    assert isinstance(setting, Setting)
+    kept = {part: lock.entry(study, part, name) for part in ("judges", "adapters")}
+    commits = [f"{one['repository']}@{one['revision']}" for one in kept.values() if one]
+    return {
+        "revision": "+".join(commits),
+        "template": lock.read(study.name).get("prompts", {}).get(name),
+        "judge": setting.judge,
+        "clip": setting.clip,
+        "dtype": str(devices.best()[1]).removeprefix("torch."),
+        "attention": JUDGES[setting.judge].attention,
+    }
+
+
+class Surprise:
+    """How surprising texts are to the model before alignment, or to the base where none is named.
+
+    It is loaded when first asked, in the device's type; probabilities are computed in fp32.
+    """
+
+    def __init__(self, study: Study, model: str) -> None:
+        """`model` is a base model of the study."""
+        self._study, self._name = study, model
+        self._loaded: Any = None
+
+    def __call__(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """The mean negative log-likelihood of each text's tokens, in nats; NaN where it has none.
+
+        Each text stands alone after the first token of documents (or the end token where there is
+        none). GroundedError when the model gives logits that are not numbers.
+        """
+        if self._loaded is None:
+            memory.free()
+            device, dtype = devices.best()
+            folder = models.folder(self._study, self._name, "pretrained")
+            model, words = _read(folder, dtype)
+            self._loaded = capability.likely(model.to(device), words, BATCH), words
+        likely, words = self._loaded
+        first = words.eos_token_id if words.bos_token_id is None else words.bos_token_id
+        some = [
+            text for text in dict.fromkeys(texts)
+            if words(text, add_special_tokens=False)["input_ids"] not in ([], [first])
+        ]  # fmt: skip
+        found = likely([("", text) for text in some])
+        scores = {t: -one.logprob / one.tokens for t, one in zip(some, found, strict=True)}
+        return np.array([scores.get(text, np.nan) for text in texts], dtype=np.float64)
+
+
+def _read(folder: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A model that need not chat, with its tokenizer; GroundedError for a broken folder."""
+    loading.quiet()
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, use_safetensors=True, local_files_only=True
+        )
+        words = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # what a broken folder raises differs from file to file
+        line = " ".join(str(error).split())[:200]
+        raise GroundedError(
+            f"{paths.shown(folder)}: found no readable model ({line}), wanted config, tokenizer "
+            "and safetensors weights"
+        ) from error
+    return model.eval(), words

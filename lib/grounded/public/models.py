@@ -1,0 +1,102 @@
+"""Where the files of real models and published judges lie on this machine.
+
+Those of the hub stay in the hub's own cache: data/<study>/ holds a record of them alone.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from grounded import fingerprint, paths
+from grounded.errors import GroundedError
+from grounded.public import lock
+from grounded.public.files import hub_folder
+from grounded.public.needs import model_files
+from grounded.study import Study
+from grounded.study.models import HubFolder
+
+
+def folder(study: Study, name: str, version: str = "base") -> Path:
+    """The files of a base model, or of it before alignment (`pretrained`; default: itself).
+
+    Downloaded where they are not there. GroundedError for a folder that is no model's, or a lock
+    that does not name the commit; SourceError and SourceAbsent as `files.hub_folder`.
+    """
+    setting = study.public_model(name)
+    if version == "pretrained" and setting.pretrained:
+        before = setting.pretrained
+        return _hub(study, "pretrained", name, before.repository, setting.licence, setting.gated)
+    if setting.repository:
+        return _hub(study, "models", name, setting.repository, setting.licence, setting.gated)
+    return checked(paths.data(study.name) / str(setting.path))
+
+
+def tuned(study: Study, run: str, number: int, place: str | HubFolder) -> Path:
+    """The files of a checkpoint that was made elsewhere, the `number`th (from 1) of a run."""
+    if isinstance(place, str):
+        return paths.data(study.name) / place
+    return _hub(study, "given", f"{run}.{number}", place.repository, "its own", False)
+
+
+def bring(study: Study, unit: str) -> dict[str, Any]:
+    """Bring the files of a model or a judge to this machine: their bytes, licence and origin.
+
+    Errors as `folder`.
+    """
+    if unit not in study.models:
+        folders = [one for one in judge_folders(study, unit) if one]
+        kept = {part: lock.entry(study, part, unit) for part in ("judges", "adapters")}
+        about = {part: _about(one) for part, one in kept.items() if one}
+        return {"bytes": sum(map(_size, folders)), **about}
+    setting = study.public_model(unit)
+    folders = list(dict.fromkeys(folder(study, unit, v) for v in ("base", "pretrained")))
+    found = {"bytes": sum(map(_size, folders)), "licence": setting.licence}
+    if setting.path is None:
+        return found
+    sha, stamp = fingerprint.folder(folders[0]), fingerprint.stamp(folders[0])
+    return found | {"path": setting.path, "sha256": sha, "stamp": stamp}
+
+
+def judge_folders(study: Study, name: str) -> tuple[Path, Path | None]:
+    """The files of a published judge, and of the adapter on it where it has one."""
+    from grounded.public.judges import JUDGES
+
+    known = JUDGES[getattr(study.judge(name), "judge")]  # noqa: B009
+    where = checked(hub_folder(known.files, _revision(study, "judges", name)))
+    if known.adapter is None:
+        return where, None
+    return where, hub_folder(known.adapter, _revision(study, "adapters", name))
+
+
+def checked(where: Path) -> Path:
+    """The folder; GroundedError where it holds no model as safetensors."""
+    for wanted in ("config.json", "*.safetensors"):
+        if not any(where.glob(wanted)):
+            raise GroundedError(
+                f"{paths.shown(where)}: found no {wanted}, wanted a model's config, tokenizer and "
+                "weights as safetensors (nothing else is read)"
+            )
+    return where
+
+
+def _hub(study: Study, part: str, name: str, repository: str, licence: str, gated: bool) -> Path:
+    files = model_files(repository, None, licence, gated)
+    where = hub_folder(files, _revision(study, part, name))
+    return where if part == "given" else checked(where)
+
+
+def _revision(study: Study, part: str, name: str) -> str:
+    kept = lock.entry(study, part, name)
+    if kept is None:
+        raise GroundedError(
+            f"{paths.shown(paths.lock(study.name))}: {part}.{name}: found no commit, wanted the "
+            "one that base_models keeps there"
+        )
+    return str(kept["revision"])
+
+
+def _about(kept: dict[str, Any]) -> dict[str, Any]:
+    return {key: kept[key] for key in ("repository", "revision", "licence") if key in kept}
+
+
+def _size(where: Path) -> int:
+    return sum(file.stat().st_size for file in where.rglob("*") if file.is_file())

@@ -1,0 +1,145 @@
+"""What checkpoints of real models reply to safety prompts, and how many items they answer rightly.
+
+With `generation.server` a server replies: one that lists the base model under its name in the
+study, and each checkpoint as `<run>@<step>`, such as
+
+    vllm serve FOLDER --served-model-name NAME --enable-lora --lora-modules RUN@STEP=ADAPTER ...
+
+What is scored by likelihood is asked of the model on this machine all the same.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from transformers import AutoTokenizer, ContinuousBatchingConfig
+
+from grounded import loading
+from grounded.errors import GroundedError
+from grounded.generate import Reply
+from grounded.public import capability, data, devices, memory, models, whole
+from grounded.public.asking import Asking
+from grounded.public.judges.templates import sha256
+from grounded.public.prefixes import PREFIXES
+from grounded.public.replies import Engine
+from grounded.public.served import Server
+from grounded.study import BASE, Run, Study
+from grounded.study.methods import TEST_PROMPTS
+
+BY_LIKELIHOOD = ("choice", "reference")  # measures that no server can take part in
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Which weights answer: the model of a folder, an adapter on it; and what a server calls it."""
+
+    model: Path
+    adapter: Path | None
+    served: str
+
+
+class Asker:
+    """Asks the checkpoints of one base model; the model is loaded once, when first needed."""
+
+    def __init__(self, study: Study, model: str) -> None:
+        """GroundedError where the data, the model's files or the server cannot be had."""
+        self.study, self._name = study, model
+        self._setting, self._generation = study.public_model(model), study.generation
+        self._base = models.folder(study, model)
+        self._prompts = {name: data.prompts(study, name) for name in study.benchmarks}
+        self._tasks = {name: data.task(study, name, 0) for name in study.tasks}
+        self._how = Asking(self._generation.max_new_tokens, self._setting.template)
+        self._server = self._find_server()
+        self._here: tuple[Path, Engine, capability.Answering] | None = None
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What is the same for all replies, for the record."""
+        device, dtype = devices.best()
+        words = AutoTokenizer.from_pretrained(self._base, local_files_only=True)
+        return {
+            "dtype": str(dtype).removeprefix("torch."),
+            "device": device.type,
+            "template": sha256(str(words.chat_template)),
+            "template_options": dict(self._setting.template),
+            "engine": "server" if self._server else "transformers",
+        }
+
+    def ask(self, run: Run, step: int, adapter: Path | None) -> dict[str, pd.DataFrame]:
+        """The rows of `replies` and `capability` of one checkpoint; without adapter, the base.
+
+        The truth is not known. GroundedError for an adapter that does not fit, a model that is no
+        longer the one given, logits that are not numbers, or a server that fails.
+        """
+        one = Checkpoint(self._base, None, self._name)
+        if adapter is not None:
+            target = whole.target(self.study, adapter)
+            served = f"{run.id}@{step}"
+            one = Checkpoint(target or self._base, None if target else adapter, served)
+        prefix = PREFIXES[TEST_PROMPTS[run.method]] if run.method in TEST_PROMPTS else ""
+        at = {"run": run.id, "step": step}
+        replies, answers = [], []
+        for benchmark, prompts in self._prompts.items():
+            said = self._reply(one, [prefix + prompt.text for prompt in prompts], benchmark)
+            for prompt, given in zip(prompts, said, strict=True):
+                replies.append(
+                    {"benchmark": benchmark, "prompt": prompt.id, **at, "text": given.text,
+                     "finish": given.finish, "tokens": given.tokens, "truth": None,
+                     "truth_harm": None, "truth_fulfilled": None}
+                )  # fmt: skip
+        for name in self._tasks if run.task == BASE else (run.task,):
+            task = self._tasks[name]
+            rows = capability.measure(self._able(one, task.measure), task, task.test, prefix)
+            for number, row in enumerate(rows):
+                answers.append({"task": name, "item": number, **at, **row._asdict()})
+        return {"replies": pd.DataFrame(replies), "capability": pd.DataFrame(answers)}
+
+    def _find_server(self) -> Server | None:
+        setting = self._generation.server
+        if setting is None:
+            return None
+        if not self._generation.chat:
+            raise GroundedError(
+                "generation.chat: found false, wanted true: a server writes the chat template"
+            )
+        server = Server(setting.url, setting.concurrency, setting.timeout, setting.retries)
+        if self._name not in (listed := server.models()):
+            raise GroundedError(
+                f"{server.shown}: found models {', '.join(listed[:5]) or 'none'}, wanted "
+                f"{self._name} among them, and <run>@<step> for each checkpoint"
+            )
+        return server
+
+    def _reply(self, one: Checkpoint, prompts: Sequence[str], label: str) -> list[Reply]:
+        label = f"{one.served} {label}"
+        if self._server:
+            return self._server.reply(one.served, prompts, self._how, label=label)
+        on_gpu = devices.best()[0].type == "cuda"
+        continuous = ContinuousBatchingConfig() if self._generation.continuous and on_gpu else None
+        return self._wearing(one)[0].reply(prompts, self._how, continuous=continuous, label=label)
+
+    def _able(self, one: Checkpoint, measure: str) -> capability.Answering:
+        if self._server is None or measure in BY_LIKELIHOOD:
+            return self._wearing(one)[1]
+
+        def reply(prompts: Sequence[str]) -> list[str]:
+            return [said.text for said in self._reply(one, prompts, "items")]
+
+        return capability.Answering(reply, None, None, True, self._setting.template)
+
+    def _wearing(self, one: Checkpoint) -> tuple[Engine, capability.Answering]:
+        """The model of a checkpoint, loaded unless it is; the one before it has to go."""
+        if self._here is None or self._here[0] != one.model:
+            self._here = None
+            memory.free()
+            device, dtype = devices.best()
+            model, words = loading.load(one.model, dtype)
+            model = model.to(device)
+            engine = Engine(model, words, self._generation.batch_size)
+            able = capability.answering(model, words, self._generation, self._setting.template)
+            self._here = one.model, engine, able
+        _, engine, able = self._here
+        engine.wear(one.adapter)
+        return engine, able

@@ -1,0 +1,141 @@
+"""What stands in a real study's fingerprints where an invented one has the content of its files.
+
+Repositories by their commit, as the study's lock keeps it; files on this machine by their content.
+No weights are needed to ask, and no network.
+"""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from grounded import fingerprint, paths
+from grounded.public import lock
+from grounded.study import PublicJudge, Run, Study
+from grounded.study.models import HubFolder
+
+
+def model(study: Study, name: str, version: str = "base") -> str | None:
+    """Which files a real model is: `repository@commit`, or the sha256 of a folder's files.
+
+    version: `base`, or `pretrained` (the base itself where the study names no other). None where
+    the lock, or for a folder its record, does not say yet.
+    """
+    setting = study.public_model(name)
+    if version == "pretrained" and setting.pretrained:
+        return commit(study, "pretrained", name)
+    if setting.path is None:
+        return commit(study, "models", name)
+    found = recorded(paths.models(study.name, name))
+    folder = paths.data(study.name) / setting.path
+    return found.get("sha256") if found.get("stamp") == fingerprint.stamp(folder) else None
+
+
+def commit(study: Study, part: str, name: str) -> str | None:
+    """`repository@commit` of a part of the study, by its lock."""
+    found = lock.entry(study, part, name)
+    return f"{found['repository']}@{found['revision']}" if found else None
+
+
+def wanted_record(study: Study, unit: str) -> dict[str, Any]:
+    """What the record of a model or a judge must say: the files of each of its versions."""
+    if unit in study.models:
+        return {v: model(study, unit, v) for v in ("base", "pretrained")}
+    found = {"judge": commit(study, "judges", unit)}
+    if lock.entry(study, "adapters", unit):
+        found["adapter"] = commit(study, "adapters", unit)
+    return found
+
+
+def record_folder(study: Study, unit: str) -> Path:
+    """Where the record of a model or a judge lies."""
+    kind = paths.models if unit in study.models else paths.judge
+    return kind(study.name, unit)
+
+
+def recorded(folder: Path) -> dict[str, Any]:
+    """A folder's record; empty where nothing readable is."""
+    from grounded.stages.plan import record
+
+    return record(folder)
+
+
+def stale(study: Study, unit: str) -> str:
+    """Why a model or a judge must be brought (again), or nothing."""
+    file = record_folder(study, unit) / paths.RECORD
+    wanted = wanted_record(study, unit)
+    if None in wanted.values() and not is_folder(study, unit):
+        return f"{paths.shown(paths.lock(study.name))} does not say which files {unit} is"
+    if None in wanted.values() or recorded(file.parent).get("files") != wanted:
+        return f"{paths.shown(file)} is missing or of other files"
+    return ""
+
+
+def is_folder(study: Study, unit: str) -> bool:
+    """Whether it is a model in a folder on this machine, which no lock knows."""
+    return unit in study.models and study.public_model(unit).path is not None
+
+
+def task(study: Study, name: str) -> dict[str, Any] | None:
+    """A task's data: what the study says of it, and the sha256 of its files."""
+    setting = study.tasks[name]
+    about = setting.model_dump(exclude={"train", "test"})
+    if setting.source == "file":
+        files = {part: getattr(setting, part) for part in ("train", "test")}
+        return about | {"files": {p: _file(study, f) for p, f in files.items() if f is not None}}
+    found = lock.entry(study, "tasks", name)
+    return about | {"files": found["files"]} if found else None
+
+
+def benchmark(study: Study, name: str) -> dict[str, Any] | None:
+    """A benchmark's data, as `task`."""
+    setting = study.benchmarks[name]
+    about = setting.model_dump(exclude={"file", "optional"})
+    if setting.source == "file":
+        return about | {"files": _file(study, str(setting.file))}
+    found = lock.entry(study, "benchmarks", name)
+    keep = ("repository", "revision", "files")
+    return about | {key: found.get(key) for key in keep} if found else None
+
+
+def judge(study: Study, name: str) -> dict[str, Any] | None:
+    """A published judge: what the study says of it, its commits and the file of its prompt text."""
+    setting = study.judge(name)
+    assert isinstance(setting, PublicJudge)
+    files = wanted_record(study, name)
+    if None in files.values():
+        return None
+    about = setting.model_dump(exclude={"optional", "batch_size", "template", "revision"})
+    text = (lock.entry(study, "judges", name) or {}).get("files")
+    if setting.template and text is None:
+        text = _file(study, setting.template)
+    return about | files | {"text": text}
+
+
+def material(study: Study) -> dict[str, str]:
+    """The sha256 of the files of further examples."""
+    return {kind: _file(study, file) for kind, file in study.material.items()}
+
+
+def given(study: Study, run: Run) -> list[Any] | None:
+    """What a run that was trained elsewhere consists of."""
+    found: list[Any] = []
+    for number, one in enumerate(study.given[run.setting].checkpoints, start=1):
+        place = one.adapter or one.model
+        if isinstance(place, HubFolder):
+            at = commit(study, "given", f"{run.setting}.{number}")
+        else:
+            at = fingerprint.stamp(paths.data(study.name) / str(place))
+        if at is None:
+            return None
+        found.append([one.epoch, "adapter" if one.adapter else "model", at])
+    return found
+
+
+def _file(study: Study, name: str) -> str:
+    path = paths.data(study.name) / name
+    return _sha(path, path.stat().st_mtime_ns) if path.is_file() else "no such file"
+
+
+@cache
+def _sha(path: Path, _: int) -> str:
+    return fingerprint.file(path)
