@@ -149,7 +149,7 @@ class _Handler(BaseHTTPRequestHandler):
             answer = {
                 "id": name, "sha": repository.commit, "private": False, "disabled": False,
                 "gated": "manual" if repository.gated else False, "tags": [],
-                "siblings": [{"rfilename": path} for path in paths],
+                "siblings": [{"rfilename": path, "size": f.stat().st_size} for path, f in paths.items()],
             }  # fmt: skip
         self._answer(200, json.dumps(answer).encode(), {"Content-Type": "application/json"})
 

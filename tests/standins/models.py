@@ -47,9 +47,9 @@ LLAMA = (
     f"{{%- if add_generation_prompt -%}}{{{{- '{_OPEN}assistant{_SHUT}' -}}}}{{%- endif -%}}"
 )
 QWEN = (
-    "{%- for m in messages -%}"
-    "{{- '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' -}}"
-    "{%- endfor -%}"
+    "{%- for m in messages -%}{{- '<|im_start|>' + m.role + '\\n' -}}"
+    "{%- if m.role == 'assistant' and loop.last -%}{{- '<think>\\n\\n</think>\\n\\n' -}}"
+    "{%- endif -%}{{- m.content + '<|im_end|>\\n' -}}{%- endfor -%}"
     "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}"
     "{%- if enable_thinking is defined and enable_thinking is false -%}"
     "{{- '<think>\\n\\n</think>\\n\\n' -}}{%- endif -%}{%- endif -%}"
