@@ -122,7 +122,8 @@ def _unit(study: Study, unit: str, draw: np.random.Generator) -> None:
     })  # fmt: skip
 
     names = sorted(study.benchmarks)
-    asked = [(b, p) for b, name in enumerate(names) for p in range(study.benchmarks[name].prompts or 0)]
+    sizes = [study.benchmarks[name].prompts or 0 for name in names]
+    asked = [(b, p) for b, size in enumerate(sizes) for p in range(size)]
     place, prompt = np.array(asked).T
     grid = (len(asked), len(ids), len(steps))
     key = _key(grid, [("prompt", None), ("run", ids), ("step", steps)])

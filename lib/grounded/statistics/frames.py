@@ -13,7 +13,7 @@ import pandas as pd
 from grounded import paths
 from grounded.errors import GroundedError
 from grounded.statistics import columns
-from grounded.study import BASE, Run, Study
+from grounded.study import BASE, GIVEN, Run, Study
 
 KEY = ["benchmark", "prompt", "run", "step"]  # one reply
 DETECTOR = "combined"
@@ -45,20 +45,38 @@ def describe(study: Study, counts: pd.DataFrame) -> pd.DataFrame:
 
 
 def epochs(study: Study, found: pd.DataFrame) -> "pd.Series[float]":
-    """The epoch of each row's `step`, 0 for a base model; GroundedError for a step of no epoch."""
-    known = {0: 0.0, **study.steps}
-    epoch = found["step"].map(known)
-    if epoch.isna().any():
-        step = found.loc[epoch.isna(), "step"].iloc[0]
+    """The epoch of each row (run, task, step), 0 for a base model.
+
+    As the study plans it for the task, or names it for a run that was trained elsewhere.
+    GroundedError for a step of no epoch.
+    """
+    epoch = pd.Series(np.nan, index=found.index)
+    for task in found["task"].unique():
+        planned = study.steps_of(task) if task in study.tasks and study.training else {}
+        rows = found["task"] == task
+        epoch[rows] = found.loc[rows, "step"].map({0: 0.0, **planned})
+    for run in study.runs():
+        if run.method == GIVEN:
+            named = {n: c.epoch for n, c in enumerate(study.given[run.setting].checkpoints, 1)}
+            rows = found["run"] == run.id
+            epoch[rows] = found.loc[rows, "step"].map(named)
+    if (odd := epoch.isna()).any():
+        run, task, step = found.loc[odd, ["run", "task", "step"]].iloc[0]
+        planned = study.steps_of(task) if task in study.tasks and study.training else {}
         raise GroundedError(
-            f"tables of {study.name}: step: found {step}, wanted one of {sorted(known)}"
+            f"tables of {study.name}: {run}: step: found {step}, wanted one of "
+            f"{sorted({0, *planned})}"
         )
     return epoch
 
 
 def at_end(study: Study, rows: pd.DataFrame) -> "pd.Series[bool]":
-    """Which rows (run, step) are of the last checkpoint of their run; none of a base model."""
-    return rows["step"] == max(study.steps)
+    """Which rows (run, step) are of the last checkpoint of their run; none of a base model.
+
+    All checkpoints of a run must be among the rows.
+    """
+    last = rows.groupby("run", observed=True, sort=False)["step"].transform("max")
+    return (rows["step"] == last) & (rows["step"] > 0)
 
 
 def capability(study: Study, half: str = "report") -> pd.DataFrame:

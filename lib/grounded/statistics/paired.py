@@ -87,7 +87,8 @@ def _pairs(
     parts = []
     for model in models or study.models:
         base = _read(study, f"{model}-{BASE}", table, label, keys, only)
-        for task in study.tasks:
+        units = study.units(model)
+        for task in (task for task in study.tasks if f"{model}-{task}" in units):
             own = _read(study, f"{model}-{task}", table, label, keys, only)
             own = own[at_end(study, own)]
             place = columns.find(own, base, keys)

@@ -102,6 +102,11 @@ class Study(Part):
         return next(iter(self.models.values())).source
 
     @property
+    def has_truth(self) -> bool:
+        """Whether the truth of a reply is known: the invented world's grammar tells it."""
+        return self.world == "microworld"
+
+    @property
     def base_models(self) -> dict[str, Model]:
         """Every base model: those of the main grid, and their variants of another alignment."""
         return {**self.models, **{name: self.models[v.of] for name, v in self.variants.items()}}
