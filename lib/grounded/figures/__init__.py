@@ -190,7 +190,35 @@ def show(figure: Figure, alt: str, dpi: int = 150) -> "Image":
     return Image(data=file.getvalue(), format="png", alt=alt, width=width)
 
 
-def caption(title: str, text: str, ours: Sequence[str]) -> str:
-    """A caption in Markdown: a bold title, what is drawn, and which choices are ours."""
+def caption(title: str, text: str, ours: Sequence[str], study: Study | None = None) -> str:
+    """A caption in Markdown: a bold title, what is drawn, and which choices are ours.
+
+    study: what of it is absent on this machine is named.
+    """
     choices = "; ".join(ours)
-    return f"**{title}** {text}\n\n*Ours, not the paper's:* {choices}."
+    said = f"**{title}** {text}\n\n*Ours, not the paper's:* {choices}."
+    return said + (_absent(study) if study and study.absent else "")
+
+
+def _absent(study: Study) -> str:
+    """A sentence for every judge and benchmark of the study that this machine has no access to."""
+    lines = []
+    for name, why in study.absent.items():
+        field, _, one = name.partition(".")
+        lines.append(f"The {field.removesuffix('s')} `{one}` of the study is left out: {why}.")
+    return "\n\n" + " ".join(lines)
+
+
+def main_judge(study: Study, kind: str, name: str = "") -> str:
+    """The judge asked for; where none is, the study's first of a kind (`harm`, `compliance`).
+
+    Where it has none of that kind: of compliance a keyword list, else its first judge.
+    """
+    if name:
+        study.judge(name)
+        return name
+    for wanted in (kind, "keywords" if kind == "compliance" else ""):
+        for one, judge in study.judges.items():
+            if judge.kind == wanted:
+                return one
+    return next(iter(study.judges))

@@ -4,7 +4,7 @@
 replies with the same truth and the same verdicts are counted together.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -12,10 +12,11 @@ import pandas as pd
 from grounded import paths, records
 from grounded.errors import GroundedError
 from grounded.statistics import columns
-from grounded.statistics.frames import KEY, describe, harmful_benchmarks
+from grounded.statistics.frames import DETECTOR, KEY, describe, harmful_benchmarks
 from grounded.study import Study
 
 TRUTHS = ["truth", "truth_harm", "truth_fulfilled"]
+COHERENT = "coherent"
 
 
 def joint(study: Study, benchmarks: Sequence[str] | None = None) -> pd.DataFrame:
@@ -23,23 +24,16 @@ def joint(study: Study, benchmarks: Sequence[str] | None = None) -> pd.DataFrame
 
     benchmarks: default those of harmful requests. Columns: benchmark, prompt, run, step, truth (its
     class), truth_harm, truth_fulfilled (bool), and one a judge of the study, by its name: 1, 0, or
-    nan where the verdict is missing. GroundedError where the replies have no truth.
+    nan where the verdict is missing. Where the study's world knows no truth, `coherent` (bool, of
+    the detector) stands in its place. GroundedError where replies lack the truth of their world.
     """
     wanted = list(benchmarks or harmful_benchmarks(study))
     return records.join([_unit(study, unit, wanted) for unit in study.units()])
 
 
 def _unit(study: Study, unit: str, benchmarks: Sequence[str]) -> pd.DataFrame:
-    file = paths.table(study.name, "replies", unit)
     only = {"benchmark": benchmarks}
-    found = columns.read(file, "replies", [*KEY, *TRUTHS], only)
-    flags = [name for name in TRUTHS if name != "truth"]
-    if found["truth"].isna().any() or (found[flags] == columns.MISSING).any(axis=None):
-        raise GroundedError(
-            f"{paths.shown(file)}: truth: found replies without it, wanted a study whose world "
-            "knows the truth of every reply"
-        )
-    found = found.astype(dict.fromkeys(flags, bool))
+    found = _known(study, unit, only) if study.has_truth else _coherent(study, unit, only)
     file = paths.table(study.name, "verdicts", unit)
     verdicts = columns.read(file, "verdicts", ["judge", *KEY, "label"], only)
     place = columns.find(verdicts, found, KEY)
@@ -56,19 +50,41 @@ def _unit(study: Study, unit: str, benchmarks: Sequence[str]) -> pd.DataFrame:
     return found
 
 
+def _known(study: Study, unit: str, only: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """The replies with their truth."""
+    file = paths.table(study.name, "replies", unit)
+    found = columns.read(file, "replies", [*KEY, *TRUTHS], only)
+    flags = [name for name in TRUTHS if name != "truth"]
+    if found["truth"].isna().any() or (found[flags] == columns.MISSING).any(axis=None):
+        raise GroundedError(
+            f"{paths.shown(file)}: truth: found replies without it, wanted a study whose world "
+            "knows the truth of every reply"
+        )
+    return found.astype(dict.fromkeys(flags, bool))
+
+
+def _coherent(study: Study, unit: str, only: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """The replies with what the detector says of them."""
+    file = paths.table(study.name, "coherence", unit)
+    said = columns.read(file, "coherence", [*KEY, "label"], {**only, "detector": [DETECTOR]})
+    return said.rename(columns={"label": COHERENT}).astype({COHERENT: bool})
+
+
 def patterns(study: Study, replies: pd.DataFrame) -> pd.DataFrame:
     """Replies counted by checkpoint, benchmark, truth and the verdicts of all judges together.
 
     replies: of `joint`. Columns: run, model, task, setting, seed, step, epoch, benchmark, the
-    truths, one a judge (1, 0, nan), replies (how many).
+    truths (or `coherent`), one a judge (1, 0, nan), replies (how many).
     """
-    keys = ["run", "step", "benchmark", *TRUTHS, *study.judges]
+    split = TRUTHS if study.has_truth else [COHERENT]
+    keys = ["run", "step", "benchmark", *split, *study.judges]
     number = columns.number(replies, keys)
     _, first, times = np.unique(number, return_index=True, return_counts=True)
     order = np.argsort(first)  # as they are met
     counts = replies[keys].iloc[first[order]].assign(replies=times[order])
     text = ("run", "model", "task", "setting", "benchmark", "truth")
-    return describe(study, counts).astype(dict.fromkeys(text, "category"))
+    found = describe(study, counts)
+    return found.astype({name: "category" for name in text if name in found})
 
 
 def of_judge(counts: pd.DataFrame, judge: str, by: Sequence[str]) -> pd.DataFrame:

@@ -13,11 +13,12 @@ KEYS = ["run", "model", "task", "setting", "seed", "step", "epoch", "benchmark",
 
 
 def main_model(study: Study, model: str = "") -> str:
-    """The model asked for; where none is, micro-llama-l, or the study's last model."""
+    """The model asked for; where none is, micro-llama-l (Llama-3.1-8B), or the study's last."""
     if model:
         study.model(model)
         return model
-    return "micro-llama-l" if "micro-llama-l" in study.models else list(study.models)[-1]
+    usual = [name for name in ("micro-llama-l", "llama-3-1-8b") if name in study.models]
+    return (usual or [list(study.models)[-1]])[0]
 
 
 def measure(study: Study, model: str) -> pd.DataFrame:
@@ -53,11 +54,12 @@ def curves(measured: pd.DataFrame, judge: str) -> pd.DataFrame:
 
 
 def everyone(study: Study) -> list[str]:
-    """The truth of each kind before the judges of that kind, keyword lists last."""
+    """The truth, where it is known, of each kind before the judges of that kind; keywords last."""
     names: list[str] = []
     for kind in ("harm", "compliance", "keywords"):
         judges = [name for name, judge in study.judges.items() if judge.kind == kind]
-        names += [f"truth:{kind}"] * bool(judges and kind in frames.TRUTH_JUDGES) + judges
+        known = study.has_truth and judges and kind in frames.TRUTH_JUDGES
+        names += [f"truth:{kind}"] * bool(known) + judges
     return names
 
 

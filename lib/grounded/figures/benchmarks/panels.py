@@ -22,16 +22,20 @@ from grounded.figures.benchmarks.numbers import everyone
 from grounded.statistics import frames
 from grounded.study import Study
 
-SHADES = ("#0072B2", "#E69F00", "#CC79A7", "#009E73", "#56B4E9", "#000000")
+SHADES = (
+    "#0072B2", "#E69F00", "#CC79A7", "#009E73", "#56B4E9", "#000000", "#D55E00", "#B8A800",
+)  # fmt: skip
 FALLS, RISES = "#0072B2", "#D55E00"
 
 
 def draw(study: Study, lines: pd.DataFrame, found: pd.DataFrame, judge: str) -> Figure:
     """Panel a: a column a task, a line a benchmark. Panel b: a tile a task, benchmark and judge."""
-    tasks, benchmarks = list(study.tasks), frames.harmful_benchmarks(study)
+    benchmarks = frames.harmful_benchmarks(study)
+    tasks = [task for task in study.tasks if task in set(found["task"])]
     judges = everyone(study)
     with style():
-        below = 0.62 + 0.185 * len(judges)
+        crowded = len(benchmarks) > 4  # names of benchmarks stand upright, and the key has rows
+        below = (1.3 if crowded else 0.62) + 0.185 * len(judges)
         figure = Figure((PAGE, 1.95 + below), layout="constrained")
         upper, lower = figure.subfigures(2, 1, height_ratios=[1.95, below])
         panels = upper.subplots(1, len(tasks), sharey=True, squeeze=False)[0]
@@ -48,12 +52,14 @@ def draw(study: Study, lines: pd.DataFrame, found: pd.DataFrame, judge: str) -> 
                 Line2D([], [], color=shades[b], marker=signs[b], markersize=3.5, label=words(b))
                 for b in benchmarks
             ],
-            loc="outside upper center", ncols=len(benchmarks), title=_behind(lines),
+            loc="outside upper center", ncols=min(len(benchmarks), 6), title=_behind(lines),
             title_fontsize=6.5,
         )  # fmt: skip
         tiles = lower.subplots(1, len(tasks), sharey=True, squeeze=False)[0]
         for axes, task in zip(tiles, tasks, strict=True):
             matrix(axes, found[found["task"] == task], benchmarks, judges)
+            if crowded:
+                axes.tick_params(axis="x", rotation=90)
             axes.set_title(words(task), fontweight="bold")
         letter(tiles[0], "b", -60)
         lower.supxlabel(
@@ -106,7 +112,8 @@ def matrix(axes: Axes, found: pd.DataFrame, benchmarks: list[str], judges: list[
             dark = np.dot(to_rgb(fill), [0.299, 0.587, 0.114]) < 0.55
             text = "" if not np.isfinite(row["change"]) else prose.points(row["change"], digits=0)
             axes.annotate(
-                text, (x, y), ha="center", va="center", fontsize=5.8, zorder=2,
+                text, (x, y), ha="center", va="center", zorder=2,
+                fontsize=5.8 if len(benchmarks) <= 4 else 4.2,
                 color="white" if dark else "black" if clear else GREY,
             )  # fmt: skip
     axes.set_xlim(-0.5, len(benchmarks) - 0.5)

@@ -21,9 +21,14 @@ def legend(study: Study, model: str, judge: str) -> str:
         "the base model to the last epoch, coloured where its 95% interval, clustered by run and "
         "by prompt, excludes zero (orange: rises, blue: falls), white where it does not "
         "(unclear). Harm judges ask whether a reply holds a harmful procedure, compliance judges "
-        "and keyword lists whether it carries out the request; the first row of each of the first "
-        "two kinds is the grammar's truth.",
+        "and keyword lists whether it carries out the request"
+        + (
+            "; the first row of each of the first two kinds is the grammar's truth."
+            if study.has_truth
+            else ". What is true of a reply is not known."
+        ),
         ["the benchmarks", "all judges but the first of each kind", "panel b and its rule"],
+        study,
     )  # fmt: skip
 
 

@@ -62,6 +62,8 @@ def _behind(drawn: pd.DataFrame) -> str:
 def panel(axes: Axes, part: pd.DataFrame, shades: dict[str, str], signs: dict[str, str]) -> None:
     """One quantity of one task: a line, a band and a dashed base for each model."""
     share_axis(axes)
+    if part.empty:  # nothing was tuned on this task
+        return
     for model, curve in part.groupby("model", sort=False):
         curve = curve.sort_values("epoch")
         shade, name = shades[str(model)], str(model)

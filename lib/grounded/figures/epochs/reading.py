@@ -24,8 +24,12 @@ def legend(study: Study, judge: str, drawn: pd.DataFrame) -> str:
         "standard deviation over the settings, which is the spread of a choice "
         "and no uncertainty of the mean. Bar at the last epoch: 95% interval of the mean over "
         "runs. Dashed: the base model, where every run begins.",
-        ["models, tasks, prompts and judge are of an invented language",
-         "the LoRA settings", "the seeds", "the epochs below 1", "the bar at the last epoch"],
+        [*(["models, tasks, prompts and judge are of an invented language"]
+           if study.has_truth else ["the variants of the models", "the tasks' stand-ins"]),
+         "the LoRA settings", "the seeds",
+         *(["the epochs below 1"] if min(study.measure_at, default=1) < 1 else []),
+         "the bar at the last epoch"],
+        study,
     )  # fmt: skip
 
 

@@ -15,10 +15,11 @@ ALL = "all models"
 
 
 def main_task(study: Study, task: str = "") -> str:
-    """The task asked for; where none is, open instructions, or the study's first task."""
+    """The task asked for; where none is, open instructions (Alpaca15k), or the study's first."""
     if task:
         return study.runs(task=task)[0].task
-    return "open_instructions" if "open_instructions" in study.tasks else next(iter(study.tasks))
+    usual = [name for name in ("open_instructions", "alpaca15k") if name in study.tasks]
+    return (usual or list(study.tasks))[0]
 
 
 def twins(study: Study, task: str) -> list[str]:

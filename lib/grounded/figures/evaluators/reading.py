@@ -21,7 +21,9 @@ def legend(study: Study, task: str, judges: dict[str, str]) -> str:
         "(a) All models; (b) each alone. Line: least squares with R² in its colour; band: 95%, "
         "errors clustered by run. Star: the base model, drawn and not fitted.",
         ["capability on the x axis (the paper's caption does not name it)",
-         "the panels of single models", "clustered errors", "checkpoints before the first epoch"],
+         "the panels of single models", "clustered errors",
+         *(["checkpoints before the first epoch"] if min(study.measure_at, default=1) < 1 else [])],
+        study,
     )  # fmt: skip
 
 

@@ -29,16 +29,25 @@ def measure(study: Study, judge: str) -> pd.DataFrame:
     """Counts of verdicts by run, checkpoint, judge of harm, truth of the reply and coherence.
 
     The judge named comes first, then the study's other judges of harm. Benchmarks of harmful
-    requests, pooled. Columns as `frames.verdicts`, with kind: coherent, mixed, incoherent.
+    requests, pooled. Columns as `frames.verdicts`, with kind: coherent, mixed, incoherent; where
+    no truth is known, it is the detector's, never mixed, and the truth has no columns.
     """
     kind = study.judge(judge).kind
     judges = [judge, *(n for n, other in study.judges.items() if other.kind == kind and n != judge)]
-    by = ["truth", "truth_harm", "coherent"]
+    by = [*(["truth", "truth_harm"] if study.has_truth else []), "coherent"]
     counts = frames.verdicts(study, judges, frames.harmful_benchmarks(study), by=by)
     keys = ["run", "model", "task", "setting", "seed", "step", "epoch", "judge", *by]
     counts = counts.groupby(keys, observed=True)[["n", "k", "missing"]].sum().reset_index()
-    counts["kind"] = counts["truth"].astype(str).map(CLASSES)
+    if study.has_truth:
+        counts["kind"] = counts["truth"].astype(str).map(CLASSES)
+    else:
+        counts["kind"] = np.where(counts["coherent"].astype(bool), "coherent", "incoherent")
     return counts
+
+
+def told(frame: pd.DataFrame) -> bool:
+    """Whether the truth of the replies is known."""
+    return "truth_harm" in frame
 
 
 def composition(study: Study, measured: pd.DataFrame, judge: str) -> pd.DataFrame:
@@ -79,10 +88,11 @@ def composition(study: Study, measured: pd.DataFrame, judge: str) -> pd.DataFram
 def by_truth(measured: pd.DataFrame) -> pd.DataFrame:
     """Panels b and c: how often each judge says harmful, by kind of reply and by what it holds.
 
-    All checkpoints after the base model, pooled; interval: whole runs resampled.
+    The latter where the truth is known. All checkpoints after the base model, pooled; interval:
+    whole runs resampled.
     """
     tuned = measured[measured["step"] > 0]
-    return rates_by_run(tuned, ["judge", "kind", "truth_harm"])
+    return rates_by_run(tuned, ["judge", "kind", *(["truth_harm"] if told(measured) else [])])
 
 
 def regression(
@@ -107,30 +117,22 @@ def regression(
 
 
 def statistics(study: Study, measured: pd.DataFrame, judge: str) -> dict[str, Any]:
-    """Verdicts against the truth, the detector against the truth, and the regression."""
+    """Verdicts against the truth, the detector against the truth, and the regression.
+
+    Where no truth is known, nothing is held against it.
+    """
     tuned = measured[measured["step"] > 0]
     logistic = regression(study, measured, judge)
     straight = regression(study, measured, judge, linear=True)
-    against = tuned.assign(
-        stratum=np.where(tuned["coherent"].astype(bool), "coherent", "incoherent")
-    )
-    everything = against.assign(stratum="all")
-    both = pd.concat([everything, against])
     first = tuned[tuned["judge"] == judge]
-    # the detector as a rater of incoherence: a row a reply, whatever the verdict
-    replies = first.assign(
-        n=first["n"] + first["missing"],
-        k=(first["n"] + first["missing"]).where(~first["coherent"].astype(bool), 0),
-        incoherent=first["truth"].astype(str) == "incoherent",
-        detector="combined",
-    )
     last = first[first["step"] == first.groupby("run")["step"].transform("max")]
-    garbled, harmful = ~last["coherent"].astype(bool), last["truth_harm"].astype(bool)
+    garbled = ~last["coherent"].astype(bool)
+    true = garbled & last["truth_harm"].astype(bool) if told(measured) else None
     return {
         "judge": judge,
         "by_truth": by_truth(measured).to_dict("records"),
-        "agreement": measures_by_run(both, "truth_harm", ["judge", "stratum"]).to_dict("records"),
-        "detector": measures_by_run(replies, "incoherent", ["detector"]).to_dict("records")[0],
+        "agreement": _agreement(tuned) if told(measured) else [],
+        "detector": _detector(first) if told(measured) else None,
         "binomial": None if logistic is None else terms(logistic).to_dict("records"),
         "binomial_wald": None if logistic is None else wald(logistic).to_dict("records"),
         "binomial_separated": [] if logistic is None else separated(logistic),
@@ -140,11 +142,31 @@ def statistics(study: Study, measured: pd.DataFrame, judge: str) -> dict[str, An
             "missing": int(last["missing"].sum()),
             "n_incoherent": int(last.loc[garbled, "n"].sum()),
             "k_incoherent": int(last.loc[garbled, "k"].sum()),
-            "k_incoherent_true": int(last.loc[garbled & harmful, "k"].sum()),
+            "k_incoherent_true": None if true is None else int(last.loc[true, "k"].sum()),
             "missing_incoherent": int(last.loc[garbled, "missing"].sum()),
         },
         "incoherence": incoherence(study).to_dict("records"),
     }  # fmt: skip
+
+
+def _agreement(tuned: pd.DataFrame) -> list[dict[str, Any]]:
+    """Each judge against the truth, over all replies and on each side of the detector."""
+    against = tuned.assign(
+        stratum=np.where(tuned["coherent"].astype(bool), "coherent", "incoherent")
+    )
+    both = pd.concat([against.assign(stratum="all"), against])
+    return measures_by_run(both, "truth_harm", ["judge", "stratum"]).to_dict("records")
+
+
+def _detector(first: pd.DataFrame) -> dict[str, Any]:
+    """The detector as a rater of incoherence: a row a reply, whatever the verdict."""
+    replies = first.assign(
+        n=first["n"] + first["missing"],
+        k=(first["n"] + first["missing"]).where(~first["coherent"].astype(bool), 0),
+        incoherent=first["truth"].astype(str) == "incoherent",
+        detector="combined",
+    )
+    return measures_by_run(replies, "incoherent", ["detector"]).to_dict("records")[0]
 
 
 def incoherence(study: Study) -> pd.DataFrame:
@@ -154,12 +176,14 @@ def incoherence(study: Study) -> pd.DataFrame:
 
 def data(bars: pd.DataFrame, rates: pd.DataFrame) -> pd.DataFrame:
     """Everything drawn in one frame: the bars of panel a, the dots of b and c."""
-    panel = np.where(rates["truth_harm"].astype(bool), "b", "c")
+    panel = np.where(rates["truth_harm"].astype(bool), "b", "c") if told(rates) else "b"
     return pd.concat([bars.assign(panel="a"), rates.assign(panel=panel)], ignore_index=True)
 
 
 def agreement(found: dict[str, Any]) -> pd.DataFrame:
-    """How each judge agrees with the truth, as a table to read."""
+    """How each judge agrees with the truth, as a table to read; empty where none is known."""
+    if not found["agreement"]:
+        return pd.DataFrame()
     rows = pd.DataFrame(found["agreement"]).set_index(["judge", "stratum"])
     names = {"sensitivity": prose.percent, "specificity": prose.percent}
     return pd.DataFrame(

@@ -20,6 +20,7 @@ from grounded.figures import (
     style,
     words,
 )
+from grounded.figures.judgments.numbers import told
 from grounded.study import Study
 
 FILLS = {  # bottom of the stack first; hatched where the reply is incoherent
@@ -29,6 +30,7 @@ FILLS = {  # bottom of the stack first; hatched where the reply is incoherent
     "harmless_coherent": ("#f0f0f0", ""),
 }
 KINDS = ("coherent", "mixed", "incoherent")
+UNTOLD = ("coherent", "incoherent")  # what the detector knows
 
 
 def draw(study: Study, bars: pd.DataFrame, rates: pd.DataFrame, judge: str) -> Figure:
@@ -70,12 +72,17 @@ def draw(study: Study, bars: pd.DataFrame, rates: pd.DataFrame, judge: str) -> F
             f"(a bar: {prose.count(last['runs'], 'run')} x {each:,} replies)",
             title_fontsize=7,
         )  # fmt: skip
-        left, right = lower.subplots(1, 2, sharey=True)
-        dots(left, rates[rates["truth_harm"].astype(bool)], ideal=1)
-        dots(right, rates[~rates["truth_harm"].astype(bool)], ideal=0)
-        left.set_title("replies that hold a harmful procedure", fontweight="bold")
-        right.set_title("replies that hold none", fontweight="bold")
-        for axes in (left, right):
+        known = told(rates)
+        left, *right = lower.subplots(1, 2 if known else 1, sharey=True, squeeze=False)[0]
+        if known:
+            dots(left, rates[rates["truth_harm"].astype(bool)], ideal=1)
+            dots(right[0], rates[~rates["truth_harm"].astype(bool)], ideal=0)
+            left.set_title("replies that hold a harmful procedure", fontweight="bold")
+            right[0].set_title("replies that hold none", fontweight="bold")
+        else:
+            dots(left, rates)
+            left.set_title("replies by what the detector says of them", fontweight="bold")
+        for axes in (left, *right):
             axes.set_xlabel("share called harmful")
         judges = list(dict.fromkeys(rates["judge"]))
         shades, signs = colours(judges), markers(judges)
@@ -83,12 +90,13 @@ def draw(study: Study, bars: pd.DataFrame, rates: pd.DataFrame, judge: str) -> F
             handles=[
                 *(Line2D([], [], color=shades[j], marker=signs[j], linewidth=0.9, markersize=4,
                          label=f"judge {words(j)}") for j in judges),
-                Line2D([], [], color=GREY, linestyle=":", label="truth"),
+                *([Line2D([], [], color=GREY, linestyle=":", label="truth")] if known else []),
             ],
             loc="outside right center",
         )  # fmt: skip
         letter(left, "b", -28)
-        letter(right, "c", -10)
+        for axes in right:
+            letter(axes, "c", -10)
     return figure
 
 
@@ -113,15 +121,17 @@ def stack(axes: Axes, bars: pd.DataFrame) -> None:
     axes.set_xlim(-0.6, len(bars) - 0.4)
 
 
-def dots(axes: Axes, rates: pd.DataFrame, ideal: float) -> None:
+def dots(axes: Axes, rates: pd.DataFrame, ideal: float | None = None) -> None:
     """Rates with intervals, a row a kind of reply, a mark a judge; dotted where the truth is."""
+    kinds = KINDS if ideal is not None else UNTOLD
     judges = list(dict.fromkeys(rates["judge"]))
     shades, signs = colours(judges), markers(judges)
     share_axis(axes, "x")
-    axes.axvline(ideal, color=GREY, linestyle=":", linewidth=1)
+    if ideal is not None:
+        axes.axvline(ideal, color=GREY, linestyle=":", linewidth=1)
     for row in rates.itertuples():
         place = judges.index(row.judge) - (len(judges) - 1) / 2
-        y = KINDS.index(row.kind) + 0.26 * place
+        y = kinds.index(row.kind) + min(0.26, 0.8 / len(judges)) * place
         axes.plot([row.low, row.high], [y, y], color=shades[row.judge], linewidth=1.4)
         axes.plot(row.rate, y, signs[row.judge], color=shades[row.judge], markersize=3.6)
         left = row.rate > 0.5
@@ -130,6 +140,6 @@ def dots(axes: Axes, rates: pd.DataFrame, ideal: float) -> None:
             f"n = {row.n:,}", (edge, y), (-5 if left else 5, 0), textcoords="offset points",
             va="center", ha="right" if left else "left", fontsize=5.5, color=GREY,
         )  # fmt: skip
-    axes.set_ylim(len(KINDS) - 0.5, -0.5)
-    axes.set_yticks(range(len(KINDS)), KINDS)
+    axes.set_ylim(len(kinds) - 0.5, -0.5)
+    axes.set_yticks(range(len(kinds)), kinds)
     axes.grid(False, axis="y")

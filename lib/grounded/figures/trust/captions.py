@@ -3,6 +3,7 @@
 import pandas as pd
 
 from grounded.figures import caption
+from grounded.figures.trust import untold
 from grounded.study import Study
 
 Parts = dict[str, pd.DataFrame]
@@ -10,6 +11,8 @@ Parts = dict[str, pd.DataFrame]
 
 def legend(study: Study, parts: Parts, labelled: int, draws: int) -> str:
     """The caption of the first figure."""
+    if not study.has_truth:
+        return untold.legend(study, parts["reliability"])
     runs = int(parts["reliability"]["runs"].max())
     return caption(
         f"Judges against the truth, study {study.name}.",
@@ -27,6 +30,7 @@ def legend(study: Study, parts: Parts, labelled: int, draws: int) -> str:
         "to 1 and logarithmic beyond.",
         ["the truth and its classes", "the second versions of the judges", "the split",
          "the corrections and the number of labels"],
+        study,
     )  # fmt: skip
 
 
@@ -36,10 +40,17 @@ def legend_agreement(study: Study, parts: Parts) -> str:
         f"Judges among themselves, study {study.name}.",
         "Replies to harmful requests. (a) Gwet's AC1 of each pair of judges by benchmark, all "
         "checkpoints after the base model, 95% intervals from resampling whole runs "
-        f"({int(parts['pairs']['runs'].max())}). Grey: the two truths, which is what two judges "
-        "of different questions would reach if neither erred. (b) Variance components of single "
+        f"({int(parts['pairs']['runs'].max())}). "
+        + (
+            "Grey: the two truths, which is what two judges of different questions would reach if "
+            "neither erred. "
+            if study.has_truth
+            else ""
+        )
+        + "(b) Variance components of single "
         "verdicts at the last epoch, crossed random effects by the method of moments, prompts "
         "within benchmarks; 95% intervals from leaving out one run at a time. A run stands for "
         "its model, task, setting and seed.",
         ["several judges on the same replies", "the variance decomposition"],
+        study,
     )

@@ -12,7 +12,12 @@ from grounded.study import Study
 
 
 def affordable(study: Study, counts: pd.DataFrame, labelled: int) -> int:
-    """The number of labels asked for, or half of the smallest pool where that is less."""
+    """The number of labels asked for, or half of the smallest pool where that is less.
+
+    0 where no truth is known, so that nobody can label.
+    """
+    if not study.has_truth:
+        return 0
     last = counts[frames.at_end(study, counts)]
     pools = []
     for judge in study.judges:
@@ -30,8 +35,11 @@ def correction(
     The pool is a task's replies to harmful requests at the last epoch, all runs; the labels are
     the world's truth of `labelled` replies drawn from it. `Rogan-Gladen, carried over` labels as
     many coherent replies instead, as a judge's own validation would.
-    Columns: task, judge, n (replies with a verdict), missing, those of `repeated`.
+    Columns: task, judge, n (replies with a verdict), missing, those of `repeated`. Empty where no
+    truth is known.
     """
+    if not study.has_truth:
+        return pd.DataFrame(columns=["task", "judge", "method"])
     last = counts[frames.at_end(study, counts)]
     parts = []
     for judge in study.judges:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from grounded.figures.benchmarks.numbers import everyone
 from grounded.figures.judgments.numbers import CLASSES
+from grounded.figures.trust import untold
 from grounded.statistics import frames
 from grounded.statistics.components import Verdicts, components
 from grounded.statistics.joint import joint, of_judge, patterns
@@ -34,6 +35,7 @@ class Measured:
 
     counts: replies counted by checkpoint, benchmark, kind (coherent, mixed, incoherent), truth and
     verdicts, base models included; `truth:harm` and `truth:compliance` stand among the judges.
+    Where no truth is known the kind is the detector's, and only judges are there.
     last: verdicts of the last checkpoint of every run, runs x prompts x judges (of the study).
     """
 
@@ -45,9 +47,12 @@ def measure(study: Study) -> Measured:
     """Read every reply to a harmful request with all that was said of it."""
     replies = joint(study)
     counts = patterns(study, replies)
-    counts["kind"] = counts["truth"].map(CLASSES)
-    for kind, column in frames.TRUTH_JUDGES.items():
-        counts[f"truth:{kind}"] = counts[column].astype(float)
+    if study.has_truth:
+        counts["kind"] = counts["truth"].map(CLASSES)
+        for kind, column in frames.TRUTH_JUDGES.items():
+            counts[f"truth:{kind}"] = counts[column].astype(float)
+    else:
+        counts["kind"] = np.where(counts["coherent"], "coherent", "incoherent")
     last = replies[frames.at_end(study, replies)].astype({"run": str, "benchmark": str})
     last = last.sort_values(["run", "benchmark", "prompt"])
     prompts = last[["benchmark", "prompt"]].drop_duplicates()
@@ -73,7 +78,10 @@ def reliability(study: Study, counts: pd.DataFrame) -> pd.DataFrame:
     """Each judge against the truth, over all replies and on each kind; after the base model.
 
     Columns: judge, stratum, those of `against_truth`, and the rate of yes with its imputations.
+    Where no truth is known: each judge's rate and its agreement with the others, `untold.by_kind`.
     """
+    if not study.has_truth:
+        return untold.by_kind(study, counts)
     tuned = counts[counts["step"] > 0]
     parts = []
     for judge in study.judges:
@@ -138,8 +146,11 @@ def shifts(study: Study, counts: pd.DataFrame) -> pd.DataFrame:
     """Where the change from base to last epoch comes from, by task and judge (the truth as one).
 
     Columns: task (or `all`), judge, against (the truth of what it judges), n, n_base, missing (of
-    the last epoch), those of `changes_by_kind`, truth (the change of that truth).
+    the last epoch), those of `changes_by_kind`, truth (the change of that truth). Empty where no
+    truth is known.
     """
+    if not study.has_truth:
+        return pd.DataFrame(columns=["task", "judge"])
     rows = []
     against = {judge: f"truth:{kind_of(study, judge)}" for judge in study.judges}
     named = everyone(study)
@@ -175,7 +186,9 @@ def pairs(study: Study, counts: pd.DataFrame) -> pd.DataFrame:
     agreed (share), kappa, ac1, alpha with bounds.
     """
     tuned = counts[counts["step"] > 0]
-    names = [*combinations(study.judges, 2), tuple(f"truth:{kind}" for kind in frames.TRUTH_JUDGES)]
+    names = list(combinations(study.judges, 2))
+    if study.has_truth:
+        names.append(("truth:harm", "truth:compliance"))
     agree = {name: MEASURES[name] for name in AGREEMENT}
     rows = []
     for benchmark in [*dict.fromkeys(tuned["benchmark"]), ALL]:

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from grounded.figures import GREY, PAGE, PALETTE, letter, markers, share_axis, style, words
+from grounded.figures.trust import untold
 from grounded.figures.trust.numbers import ALL, KINDS
 from grounded.statistics import wilson
 from grounded.study import Study
@@ -49,9 +50,11 @@ def draw(
     """a: judges against the truth. b: where each rate's change comes from. c: its correction.
 
     truth, moved, mended: of `reliability`, `shifts` and `correction` (so many labels and draws);
-    task: the one of panel c.
+    task: the one of panel c. Where no truth is known: `untold.draw`.
     """
     judges = list(study.judges)
+    if not study.has_truth:
+        return untold.draw(study, truth)
     rows = list(dict.fromkeys(moved["judge"]))
     heights = [1.05 + 0.23 * len(judges), 0.95 + 0.18 * len(rows), 0.95 + 0.27 * len(judges)]
     with style():
@@ -179,7 +182,8 @@ def draw_agreement(study: Study, agreed: pd.DataFrame, shares: pd.DataFrame) -> 
         signs = markers(benchmarks)
         looks = {b: (PALETTE[(2 * i + 1) % 7], signs[b]) for i, b in enumerate(benchmarks)}
         _dots(left, agreed[agreed["benchmark"] != ALL], names, "pair", "benchmark", "ac1", looks)
-        left.axhspan(len(names) - 1.5, len(names) - 0.5, color="#f2f2f2", zorder=0)
+        if study.has_truth:
+            left.axhspan(len(names) - 1.5, len(names) - 0.5, color="#f2f2f2", zorder=0)
         left.axvline(0, color=GREY, linestyle=":", linewidth=1)
         left.set_xlim(-1.04, 1.04)
         left.set_xticks([-1, -0.5, 0, 0.5, 1], ["−1", "−.5", "0", ".5", "1"])

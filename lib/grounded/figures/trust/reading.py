@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pandas as pd
 
 from grounded.figures import prose, words
+from grounded.figures.trust import untold
 from grounded.figures.trust.numbers import ALL
 from grounded.statistics import conclusion
 from grounded.study import Study
@@ -15,11 +16,21 @@ METHODS = ("PPI", "Rogan-Gladen", "Rogan-Gladen, carried over")
 
 def main_task(moved: pd.DataFrame) -> str:
     """The task on which some judge's change strays farthest from the truth's: the one drawn."""
+    if moved.empty:
+        return ""
     return str(_astray(moved).iloc[0]["task"])
 
 
 def reading(study: Study, parts: Parts, labelled: int) -> str:
     """What came out, in sentences that hold whatever it is."""
+    if not study.has_truth:
+        return "\n\n".join(
+            (
+                untold.reading(parts["reliability"]),
+                _agreement(study, parts["pairs"]),
+                _variance(parts["variance"]),
+            )
+        )
     said = (
         _truth(parts["reliability"]),
         _versions(parts["versions"]),
@@ -143,6 +154,8 @@ def _agreement(study: Study, found: pd.DataFrame) -> str:
             f"From benchmark to benchmark the AC1 of a pair differs by up to "
             f"{prose.number(spread.max())} (`{first}` and `{second}`). "
         )
+    if not study.has_truth:
+        return text.strip()
     truth = found[~found["first"].isin(study.judges) & (found["benchmark"] == ALL)].iloc[0]
     return text + (
         f"The two truths agree with AC1 {_bounded(truth, 'ac1')}, so two judges of different "

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from grounded.figures import prose, words
+from grounded.figures.trust import untold
 from grounded.figures.trust.numbers import ALL
 
 Say = Callable[[float], str]
@@ -35,7 +36,9 @@ def _cells(frame: pd.DataFrame, names: list[str], say: Say | None = None) -> pd.
 
 
 def truth_table(found: pd.DataFrame) -> pd.DataFrame:
-    """Each judge against the truth, over all replies and by kind."""
+    """Each judge against the truth, or where none is known the others, over all and by kind."""
+    if "ac1_with_others" in found:
+        return untold.table(found)
     rows = found.set_index(["judge", "stratum"])
     names = ["sensitivity", "specificity", "kappa", "ac1", "alpha", "false_yes", "bias"]
     count = rows[["n", "missing"]].rename(columns={"n": "verdicts"}).map("{:,}".format)
@@ -61,6 +64,8 @@ def version_table(found: pd.DataFrame) -> pd.DataFrame:
 
 def shift_table(found: pd.DataFrame) -> pd.DataFrame:
     """The change of every judge's rate and its two parts, in points."""
+    if found.empty:
+        return found
     rows = found.set_index(["task", "judge"])
     shares = rows[["base", "last"]].map(prose.percent)
     names = {
@@ -108,6 +113,8 @@ def _one(value: float) -> str:
 
 def correction_table(found: pd.DataFrame) -> pd.DataFrame:
     """The truth, what each method gives on average, and how often its interval holds the truth."""
+    if found.empty:
+        return found
     said = found.assign(
         said=[
             "not defined" if pd.isna(row["mean"]) else
