@@ -28,6 +28,8 @@ def begin(study: str, model: str, task: str, setting: str, seed: int) -> Study:
     GroundedError for a model, task or setting that the study lacks.
     """
     whole = load(study)
+    if not whole.has_truth:
+        raise GroundedError(f"{study}: found real models, wanted a study of the invented world")
     whole.runs(model, task)  # unknown names are one-line errors
     if setting not in whole.lora:
         raise GroundedError(

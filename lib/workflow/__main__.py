@@ -24,16 +24,48 @@ def bring_up(asked: Study, cores: int, only: str = "") -> None:
 
     With `only`, that stage alone is made, and nothing is drawn.
     """
+    at_once = beside(asked, cores)
     with graph.alone(asked.name):
         stale = [s for s in status(asked) if s.state == "stale" and only in ("", s.stage)]
         measuring = jobs.measuring(asked, stale)
         names = [] if only else figure_notebooks() if stale else drawn.stale(asked)
         drawing = jobs.drawing(asked, names, after=measuring)
         _explain(asked, stale, len(drawing))
-        if measuring or drawing:
+        if measuring and at_once < cores:
+            graph.run(asked.name, measuring, at_once)
+            graph.run(asked.name, drawing, cores)
+        elif measuring or drawing:
             graph.run(asked.name, [*measuring, *drawing], cores)
         for job in drawing:
             drawn.remember(asked, job.unit)
+
+
+def beside(asked: Study, cores: int) -> int:
+    """How many jobs that measure run side by side: one where real models share a GPU."""
+    if asked.world == "microworld" or cores == 1:
+        return cores
+    import torch
+
+    if not torch.cuda.is_available():
+        return cores
+    print(f"{asked.name}: real models fill the GPU, so they are measured one after the other")
+    return 1
+
+
+def ready(name: str) -> Study:
+    """The study of that name, of real models once its lock holds all that it names.
+
+    What is absent on this machine is said.
+    """
+    asked = study.load(name)
+    if asked.world != "microworld":
+        from grounded.public import lock
+
+        lock.resolve(name)
+        asked = study.load(name)
+        for one, why in asked.absent.items():
+            print(f"{name}: {one} is left out: {why}", flush=True)
+    return asked
 
 
 def figures(asked: Study, cores: int) -> None:
@@ -69,6 +101,8 @@ def reproduce(asked: Study, cores: int) -> None:
     os.environ["GROUNDED_HOME"] = str(elsewhere)
     paths.data(asked.name).mkdir(parents=True, exist_ok=True)
     shutil.copy(committed / "study.yaml", paths.study_file(asked.name))
+    if (committed / "lock.json").exists():
+        shutil.copy(committed / "lock.json", paths.lock(asked.name))
     if pictures.is_dir():  # one that cannot be drawn, for want of public data, stays as it is
         shutil.copytree(pictures, paths.figures(asked.name), dirs_exist_ok=True)
     bring_up(asked, cores)
@@ -113,7 +147,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     began = time.monotonic()
     try:
-        targets[asked.target](study.load(asked.study), asked.jobs)
+        targets[asked.target](ready(asked.study), asked.jobs)
     except GroundedError as error:
         for line in str(error).splitlines():
             print(f"error: {line}", file=sys.stderr)

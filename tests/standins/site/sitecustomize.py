@@ -41,6 +41,7 @@ class Finder(MetaPathFinder):
         self.looking.add(name)
         spec = importlib.util.find_spec(name)
         self.looking.discard(name)
+        assert spec is not None
         spec.loader = Renewing(spec.loader, PINNED[name])
         return spec
 

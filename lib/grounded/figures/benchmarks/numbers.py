@@ -9,6 +9,7 @@ from grounded.statistics import changes, frames, mean_interval, verdict_pairs
 from grounded.statistics.regressions import binomial, ols, separated, terms, wald
 from grounded.study import Study
 
+USUAL = ("micro-llama-l", "llama-3-1-8b")  # of `micro`, and the paper's
 KEYS = ["run", "model", "task", "setting", "seed", "step", "epoch", "benchmark", "judge"]
 
 
@@ -17,8 +18,7 @@ def main_model(study: Study, model: str = "") -> str:
     if model:
         study.model(model)
         return model
-    usual = [name for name in ("micro-llama-l", "llama-3-1-8b") if name in study.models]
-    return (usual or [list(study.models)[-1]])[0]
+    return next((name for name in USUAL if name in study.models), list(study.models)[-1])
 
 
 def measure(study: Study, model: str) -> pd.DataFrame:

@@ -45,15 +45,16 @@ def draw(study: Study, lines: pd.DataFrame, found: pd.DataFrame, judge: str) -> 
             panel(axes, lines[lines["task"] == task], shades, signs)
             axes.set_title(words(task), fontweight="bold")
             axes.set_xlabel("epoch")
-        panels[0].set_ylabel(f"Harmfulness\n(judge {words(judge)})")
+        long = len(judge) > 10  # then its name takes a line of its own
+        panels[0].set_ylabel(f"Harmfulness\n(judge{chr(10) if long else ' '}{words(judge)})")
         letter(panels[0], "a", -28)
         upper.legend(
             handles=[
                 Line2D([], [], color=shades[b], marker=signs[b], markersize=3.5, label=words(b))
                 for b in benchmarks
             ],
-            loc="outside upper center", ncols=min(len(benchmarks), 6), title=_behind(lines),
-            title_fontsize=6.5,
+            loc="outside upper center", ncols=4 if crowded else len(benchmarks),
+            title=_behind(lines), title_fontsize=6.5,
         )  # fmt: skip
         tiles = lower.subplots(1, len(tasks), sharey=True, squeeze=False)[0]
         for axes, task in zip(tiles, tasks, strict=True):

@@ -12,14 +12,14 @@ from grounded.study import Study
 
 MEASURES = ("harmfulness", "compliance")
 ALL = "all models"
+USUAL = ("open_instructions", "alpaca15k")  # the invented world's, and the paper's
 
 
 def main_task(study: Study, task: str = "") -> str:
     """The task asked for; where none is, open instructions (Alpaca15k), or the study's first."""
     if task:
         return study.runs(task=task)[0].task
-    usual = [name for name in ("open_instructions", "alpaca15k") if name in study.tasks]
-    return (usual or list(study.tasks))[0]
+    return next((name for name in USUAL if name in study.tasks), next(iter(study.tasks)))
 
 
 def twins(study: Study, task: str) -> list[str]:

@@ -188,7 +188,8 @@ def draw_agreement(study: Study, agreed: pd.DataFrame, shares: pd.DataFrame) -> 
         left.set_xlim(-1.04, 1.04)
         left.set_xticks([-1, -0.5, 0, 0.5, 1], ["−1", "−.5", "0", ".5", "1"])
         left.set_xlabel("AC1")
-        _key(parts[0], "benchmark", {b: words(b) for b in benchmarks}, looks)
+        columns = 3 if len(benchmarks) > 4 else 0
+        _key(parts[0], "benchmark", {b: words(b) for b in benchmarks}, looks, columns)
         sets = {ALL: ("#0072B2", "o"), "trained": ("#D55E00", "s")}
         labels = {
             kind: f"{'all judges' if kind == ALL else 'without keyword lists'} (n = {part:,})"
@@ -219,7 +220,8 @@ def _dots(
     """A row a value of `row`, a mark a value of `mark`, each with its interval."""
     for one in frame.to_dict("records"):
         shade, sign = looks[one[mark]]
-        y = rows.index(one[row]) + 0.24 * (list(looks).index(one[mark]) - (len(looks) - 1) / 2)
+        place = list(looks).index(one[mark]) - (len(looks) - 1) / 2
+        y = rows.index(one[row]) + min(0.24, 0.8 / len(looks)) * place
         axes.plot([one[f"{value}_low"], one[f"{value}_high"]], [y, y], color=shade, linewidth=1.1)
         axes.plot(one[value], y, sign, color=shade, markersize=2.8)
     _rows(axes, rows)
