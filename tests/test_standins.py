@@ -156,8 +156,8 @@ def test_every_benchmark_loads_from_where_it_is_published(hub, home, stock, logi
     assert {name: len(prompts) for name, prompts in found.items()} == {
         "harmbench": 8, "harmbench_standard": 4, "harmbench_contextual": 2,
         "harmbench_copyright": 2, "harmbench_test": 6, "harmbench_val": 2, "strongreject": 6,
-        "strongreject_small": 2, "advbench": 5, "xstest": 8, "xstest_safe": 4, "xstest_unsafe": 4, "sorrybench_202406": 6,
-        "sorrybench_202503": 4, "airbench": 5, "beavertails_evaluation": 8,
+        "strongreject_small": 2, "advbench": 5, "xstest": 8, "xstest_safe": 4, "xstest_unsafe": 4,
+        "sorrybench_202406": 6, "sorrybench_202503": 4, "airbench": 5, "beavertails_evaluation": 8,
     }  # fmt: skip
     context = f"A river,\nflat.{CONTEXT_SEPARATOR}Fold a river "
     assert found["harmbench_contextual"][0] == [context, "toys", True, "river"]

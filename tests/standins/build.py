@@ -16,7 +16,8 @@ def build(folder: Path) -> Stock:
     """
     loading.quiet()
     made = {}
-    for kind, part in (("models", {**models.MAKERS, **models.OTHERS, **judges.MAKERS}), ("datasets", datasets.HUB)):
+    makers = {**models.MAKERS, **models.OTHERS, **judges.MAKERS}
+    for kind, part in (("models", makers), ("datasets", datasets.HUB)):
         for name, maker in part.items():
             where = folder / kind / name
             where.mkdir(parents=True)

@@ -144,12 +144,13 @@ class _Handler(BaseHTTPRequestHandler):
             return
         files = sorted(p for p in repository.folder.rglob("*") if p.is_file())
         paths = {str(file.relative_to(repository.folder)): file for file in files}
+        sizes = [{"rfilename": path, "size": f.stat().st_size} for path, f in paths.items()]
         answer: Any = [_entry(path, file) for path, file in paths.items()]
         if verb != "tree":
             answer = {
                 "id": name, "sha": repository.commit, "private": False, "disabled": False,
                 "gated": "manual" if repository.gated else False, "tags": [],
-                "siblings": [{"rfilename": path, "size": f.stat().st_size} for path, f in paths.items()],
+                "siblings": sizes,
             }  # fmt: skip
         self._answer(200, json.dumps(answer).encode(), {"Content-Type": "application/json"})
 

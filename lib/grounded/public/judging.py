@@ -17,12 +17,13 @@ from transformers import (
 from grounded import judges, keywords, loading, paths
 from grounded.errors import GroundedError
 from grounded.public import capability, data, devices, lock, memory, models
-from grounded.public.judges import JUDGES, PublicJudge, load
+from grounded.public.judges import JUDGES, PublicJudge, harmbench, load, strongreject
 from grounded.public.needs import authors_file, is_address
 from grounded.public.tasks import fetching
 from grounded.study import KeywordJudge, Study
 from grounded.study import PublicJudge as Setting
 
+CLIPS = {"harmbench": harmbench.CLIP, "strongreject": strongreject.CLIP}  # where none is named
 OWN_MASS = ("strongreject",)  # judges whose rule of what is readable is their own
 BATCH = 16  # texts at a time whose surprise is measured
 
@@ -92,7 +93,7 @@ def facts(study: Study, name: str) -> dict[str, Any]:
         "revision": "+".join(commits),
         "template": lock.read(study.name).get("prompts", {}).get(name),
         "judge": setting.judge,
-        "clip": setting.clip,
+        "clip": setting.clip or CLIPS.get(setting.judge),
         "dtype": str(devices.best()[1]).removeprefix("torch."),
         "attention": JUDGES[setting.judge].attention,
     }

@@ -57,14 +57,18 @@ def bring(study: Study, unit: str) -> dict[str, Any]:
 
 
 def judge_folders(study: Study, name: str) -> tuple[Path, Path | None]:
-    """The files of a published judge, and of the adapter on it where it has one."""
-    from grounded.public.judges import JUDGES
-
-    known = JUDGES[getattr(study.judge(name), "judge")]  # noqa: B009
-    where = checked(hub_folder(known.files, _revision(study, "judges", name)))
-    if known.adapter is None:
-        return where, None
-    return where, hub_folder(known.adapter, _revision(study, "adapters", name))
+    """The files of a published judge, and of the adapter on it where it has one; as `folder`."""
+    found: list[Path | None] = []
+    for part in ("judges", "adapters"):
+        kept = lock.entry(study, part, name)
+        if kept is None and part == "adapters":
+            found.append(None)
+            continue
+        repository, licence = (kept or {}).get("repository", ""), (kept or {}).get("licence", "")
+        where = _hub(study, part, name, repository, licence, gated=True)
+        found.append(where)
+    assert found[0] is not None
+    return found[0], found[1]
 
 
 def checked(where: Path) -> Path:
@@ -81,7 +85,7 @@ def checked(where: Path) -> Path:
 def _hub(study: Study, part: str, name: str, repository: str, licence: str, gated: bool) -> Path:
     files = model_files(repository, None, licence, gated)
     where = hub_folder(files, _revision(study, part, name))
-    return where if part == "given" else checked(where)
+    return where if part in ("given", "adapters") else checked(where)
 
 
 def _revision(study: Study, part: str, name: str) -> str:

@@ -1,7 +1,7 @@
 """For processes that a test starts through `make`: what is pinned by content is pinned anew.
 
-Python runs this file at its start where PYTHONPATH names its folder. Each module is renewed as it is
-imported, so that every kernel and job sees the stand-ins' hashes.
+Python runs this file at its start where PYTHONPATH names its folder. Each module is renewed as it
+is imported, so that every kernel and job sees the stand-ins' hashes.
 """
 
 import importlib.util
