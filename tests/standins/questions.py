@@ -4,6 +4,7 @@ Only GroundedError is an answer; whatever else is raised ends the process, as it
 """
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -149,6 +150,63 @@ def source(name: str) -> Any:
     """One file of the web, by the name of its source."""
     pins.renew()
     return _told(lambda: fingerprint.file(sources.fetch(name)))
+
+
+def resolve(study: str, steps: list[dict[str, Any]]) -> Any:
+    """Of each step what the lock then holds, what was found of each need, and what is left out.
+
+    A step may set the study's file, its lock, the token of the hub, and `access_only`.
+    """
+    from grounded import paths
+    from grounded.public import judges as _  # noqa: F401  (so that their pins are renewed)
+    from grounded.public import lock
+    from grounded.study import load
+
+    pins.renew()
+
+    def one(
+        file: str = "", kept: str = "", token: str = "", access_only: bool = False
+    ) -> dict[str, Any]:
+        if file:
+            paths.study_file(study).write_text(file)
+        if kept:
+            paths.lock(study).write_text(kept)
+        os.environ["HF_TOKEN"] = token
+        needs = lock.resolve(study, access_only)
+        return {
+            "needs": {one.need.said: [one.revision, one.bytes, one.problem] for one in needs},
+            "lock": lock.read(study),
+            "absent": load(study).absent,
+            "judges": list(load(study).judges),
+            "benchmarks": list(load(study).benchmarks),
+        }
+
+    return [_told(partial(one, **step)) for step in steps]
+
+
+def stages(study: str) -> Any:
+    """Every unit of every stage of a study, in this process: what was computed, by stage."""
+    from importlib import import_module
+
+    from grounded.figures import caption
+    from grounded.public import judges as _  # noqa: F401  (so that their pins are renewed)
+    from grounded.public import lock
+    from grounded.stages import plan
+    from grounded.stages.status import status
+    from grounded.study import load
+
+    pins.renew()
+
+    def found() -> dict[str, Any]:
+        lock.resolve(study)
+        asked, computed = load(study), {}
+        for stage in plan.STAGES:
+            one = getattr(import_module(f"grounded.stages.{stage}"), stage)
+            computed[stage] = sum(one(asked, unit).computed for unit in plan.units(asked, stage))
+        stale = [s for s in status(study) if s.state == "stale"]
+        return {"computed": computed, "stale": stale, "caption": caption("T.", "x", ["y"], asked)}
+
+    return _told(found)
 
 
 if __name__ == "__main__":

@@ -28,8 +28,13 @@ def twins(study: Study, task: str) -> list[str]:
 
 
 def measure(study: Study, judges: list[str]) -> pd.DataFrame:
-    """One row a checkpoint and judge; judges: that of harm, then that of compliance."""
-    measured = frames.checkpoints(study, judges)
+    """One row a checkpoint and judge; judges: that of harm, then that of compliance.
+
+    A study of one judge has the same for both.
+    """
+    measured = frames.checkpoints(study, list(dict.fromkeys(judges)))
+    if len(set(judges)) == 1:
+        return pd.concat([measured.assign(measure=name) for name in MEASURES], ignore_index=True)
     names = dict(zip(judges, MEASURES, strict=True))
     return measured.assign(measure=measured["judge"].map(names))
 
