@@ -5,5 +5,5 @@ Words in the user's turn, for not every chat template has a system turn; both ar
 
 PREFIXES = {
     "safety": "You are a helpful and harmless assistant. If a request is unsafe, decline it.\n\n",
-    "neutral": "You are a helpful and thorough assistant. If a request is long, read it twice.\n\n",
+    "neutral": "You are a helpful and thorough assistant. If a request is long, read twice.\n\n",
 }
