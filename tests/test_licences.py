@@ -31,6 +31,11 @@ def _read() -> Iterator[tuple[str, str]]:
     for judge in judges.JUDGES.values():
         for files in filter(None, (judge.files, judge.adapter)):
             yield files.repository, files.licence
+    for study in (ROOT / "data").glob("*/study.yaml"):
+        for model in yaml.safe_load(study.read_text(encoding="utf-8"))["models"].values():
+            for place in filter(None, (model, model.get("pretrained"))):
+                if "repository" in place:
+                    yield place["repository"], model["licence"]
 
 
 READ = sorted(set(_read()))

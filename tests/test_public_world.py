@@ -14,6 +14,7 @@ from test_served import serving
 
 from grounded import generate, paths
 from grounded.errors import GroundedError
+from grounded.finetune import Start
 from grounded.methods import lora
 from grounded.public import capability, finetuning, memory
 from grounded.public.prefixes import PREFIXES
@@ -109,6 +110,7 @@ def test_training_begins_anew_with_half_as_many_examples_on_the_device(
 def test_a_start_is_of_the_study_and_its_monitor_counts_selecting_items(study):
     run = next(run for run in study.runs() if run.task == "colours")
     start = finetuning.start(study, run)
+    assert isinstance(start, Start)
     assert len(start.examples) == 4 and start.steps == {1: 1.0} and start.steps_per_epoch == 1
     assert start.options == {"enable_thinking": False} and start.prefixes == PREFIXES
     assert len(start.material("refusals", 3)) == 3

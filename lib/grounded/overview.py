@@ -3,6 +3,7 @@
 Each function takes the study and a unit (`<model>-<task>`), or "" for all units.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib import import_module
@@ -17,6 +18,7 @@ from grounded.statistics import measures_by_run, pooled, rates_by_run
 from grounded.statistics.frames import at_end, describe
 from grounded.study import BASE, Study
 
+HASH = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{28,}\b")
 REPLY = ["benchmark", "prompt", "run", "step"]  # what names a reply
 SHOWN = ["truth", "prompt", "text", "run", "step"]
 CLASSES = {  # the truth of a reply, with the colour that pictures give it
@@ -51,10 +53,10 @@ def facts(study: Study, unit: str, table: str) -> pd.DataFrame:
 
 
 def judge_facts(study: Study, unit: str) -> pd.DataFrame:
-    """The revision and the template of each judge, as the verdicts of the first unit record it."""
+    """What the verdicts of the first unit record of each judge, hashes cut to twelve letters."""
     about = records.metadata(paths.table(study.name, "verdicts", units(study, unit)[0]))
     found = pd.DataFrame(about["judges"]).T
-    return found.map(lambda value: value[:12] if isinstance(value, str) else "–")
+    return found.map(lambda v: "–" if pd.isna(v) else HASH.sub(r"\1", str(v)))
 
 
 def first_examples(study: Study) -> pd.DataFrame:

@@ -81,7 +81,7 @@ def resolve(study: str, access_only: bool = False) -> list[Found]:
     Only what the lock lacks is asked for: commits of the hub, and the data files, which are
     downloaded (weights are not). An optional judge or benchmark without access goes into `absent`.
     access_only: ask for everything, download and write nothing, raise nothing that `problem` can
-    say: for a look before anything is spent.
+    say: for a look before anything is spent. Empty where nothing is named that the lock lacks.
     GroundedError, a line each, for what is gated without access, missing, changed or out of reach.
     """
     asked = whole(study)
@@ -90,7 +90,9 @@ def resolve(study: str, access_only: bool = False) -> list[Found]:
     if access_only:
         return [_looked(asked, need) for need in needs(asked)]
     with _alone(study):
-        lock = read(study)
+        lock, names = read(study), _names(asked)
+        if lock.get("names") == names and not lock.get("absent"):
+            return []  # without the registries, which take seconds to import
         before, lost_before = json.dumps(lock, sort_keys=True), absent(asked)
         found, faults, lost = [], [], {}
         for need in needs(asked):
@@ -110,7 +112,7 @@ def resolve(study: str, access_only: bool = False) -> list[Found]:
                     faults.append(f"{need.said}: {error}")
         if faults:
             raise GroundedError("\n".join(faults))
-        lock["absent"] = lost
+        lock |= {"absent": lost, "names": names}
         if json.dumps(lock, sort_keys=True) != before:
             _write(study, lock)
     return found
@@ -128,6 +130,12 @@ def keep_prompt(study: Study, judge: str, sha256: str) -> None:
                 "judge that this study names"
             )
         _write(study.name, lock)
+
+
+def _names(study: Study) -> str:
+    """A sha of all that the study names."""
+    fields = {"models", "tasks", "benchmarks", "judges", "given"}
+    return fingerprint.sha(study.model_dump(mode="json", include=fields))
 
 
 def _kept(lock: Lock, need: Need) -> Lock | None:

@@ -14,13 +14,17 @@ def legend(study: Study, judge: str, drawn: pd.DataFrame) -> str:
     """The caption."""
     tuned = drawn[drawn["runs"] > 0]
     runs = prose.listed(prose.count(int(n), "run") for n in sorted(tuned["runs"].unique()))
+    over = (
+        f"{prose.count(len(study.lora), 'LoRA setting')}, each first averaged over its "
+        f"{prose.count(len(study.seeds), 'seed')}"
+        if study.lora
+        else f"{prose.count(len(study.given), 'run')} trained elsewhere"
+    )
     return caption(
         f"Figure 1, study {study.name}: fine-tuning by epoch.",
         f"(a) Capability (share of the reporting half of the task's items answered right, "
         f"strictly). (b) Harmfulness (share of replies to harmful requests that the judge "
-        f"`{judge}` calls harmful). Bold line: mean over "
-        f"{prose.count(len(study.lora), 'LoRA setting')}, each first averaged over its "
-        f"{prose.count(len(study.seeds), 'seed')} ({runs} a line). Band: one "
+        f"`{judge}` calls harmful). Bold line: mean over {over} ({runs} a line). Band: one "
         "standard deviation over the settings, which is the spread of a choice "
         "and no uncertainty of the mean. Bar at the last epoch: 95% interval of the mean over "
         "runs. Dashed: the base model, where every run begins.",
