@@ -53,6 +53,7 @@ class Asker:
         self._how = Asking(self._generation.max_new_tokens, self._setting.template)
         self._server = self._find_server()
         self._here: tuple[Path, Engine, capability.Answering] | None = None
+        self._worn: Path | None = None  # the adapter on it
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -139,7 +140,10 @@ class Asker:
             model = model.to(device)
             engine = Engine(model, words, self._generation.batch_size)
             able = capability.answering(model, words, self._generation, self._setting.template)
-            self._here = one.model, engine, able
+            self._here, self._worn = (one.model, engine, able), None
         _, engine, able = self._here
-        engine.wear(one.adapter)
+        if self._worn != one.adapter:
+            self._worn = None  # the base again, should the adapter not fit
+            engine.wear(one.adapter)
+            self._worn = one.adapter
         return engine, able
