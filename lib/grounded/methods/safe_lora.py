@@ -63,7 +63,7 @@ def chosen(
     GroundedError unless one of the two is given, the number from 1 to that of the modules.
     """
     found = cosines(adapter, moved)
-    if (tau is None) == (number is None) or not 1 <= (number or 1) <= len(found):
+    if (tau is None) == (number is None) or not (number is None or 1 <= number <= len(found)):
         raise GroundedError(
             f"safe_lora: tau or number: found {tau} and {number}, wanted one of them, "
             f"number from 1 to {len(found)}"

@@ -3,7 +3,7 @@
 import math
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -12,13 +12,14 @@ from grounded.finetune import IGNORED, Example, Loss, Start, batch_loss, rendere
 
 POOL = 128  # further examples of a kind that a run draws its batches from; ours
 
+T = TypeVar("T")
 Padded = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
-def endless(examples: Sequence[Example], size: int, seed: int) -> Iterator[list[Example]]:
+def endless(examples: Sequence[T], size: int, seed: int) -> Iterator[list[T]]:
     """Batches of `size` for ever; each example comes once before any comes again."""
     draw = random.Random(seed)
-    queue: list[Example] = []
+    queue: list[T] = []
     while True:
         while len(queue) < size:
             queue += draw.sample(list(examples), len(examples))
