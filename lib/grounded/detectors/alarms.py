@@ -43,7 +43,7 @@ def flagged(found: pd.DataFrame, judges: Sequence[str]) -> pd.DataFrame:
         ]
     )  # fmt: skip
     shares = rates(counts, by)
-    shares.insert(len(by), "false", shares["known"].isin(HARMLESS))
+    shares.insert(len(by), "false_alarm", shares["known"].isin(HARMLESS))
     return shares
 
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -15,7 +16,7 @@ from grounded.sources import SourceAbsent
 
 FIGURE = "what_is_incoherence_real_text"
 PANELS = {"flagged": "a", "detection": "b", "curves": "c"}
-STRINGS = ("judge", "kind", "people", "known", "detector")
+COUNTS = ("runs", "n", "k", "missing", "n_sought", "n_other")
 
 
 @dataclass(frozen=True)
@@ -95,12 +96,16 @@ def _measured(
     )  # fmt: skip
 
 
-def _committed(table: Any, about: Any, note: str) -> Numbers:
-    frame = pd.read_csv(table)
+def _committed(table: Path, about: Path, note: str) -> Numbers:
+    """The numbers as a committed figure holds them."""
+    frame = pd.read_csv(table, low_memory=False)
     parts = {}
     for name, letter in PANELS.items():
-        own = frame[frame["panel"] == letter].drop(columns="panel")
+        own = frame[frame["panel"] == letter].drop(columns="panel").reset_index(drop=True)
         own = own.loc[:, own.notna().any()]
-        parts[name] = own.convert_dtypes(convert_string=False).reset_index(drop=True)
+        own = own.astype({column: int for column in COUNTS if column in own})
+        if name == "flagged":
+            own["false_alarm"] = own["false_alarm"].astype(str) == "True"
+        parts[name] = own
     statistics = json.loads(about.read_text(encoding="utf-8"))["statistics"]
     return Numbers(**parts, statistics=statistics, measured=False, notes=(note,))

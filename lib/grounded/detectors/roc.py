@@ -31,7 +31,7 @@ class Tally:
         return bool(self.sought.sum() and self.other.sum())
 
     def about(self) -> dict[str, float]:
-        """runs, sought, other (how many), auc and found (at 5% false alarms), both with bounds.
+        """runs, n_sought, n_other, auc and found (at 5% false alarms), both with bounds.
 
         auc: the chance that what is sought scores above what is not, a tie for half (Mann and
         Whitney). nan where one of the two is not there.
@@ -39,8 +39,8 @@ class Tally:
         columns = self._columns()
         found: dict[str, float] = {
             "runs": len(columns),
-            "sought": int(self.sought.sum()),
-            "other": int(self.other.sum()),
+            "n_sought": int(self.sought.sum()),
+            "n_other": int(self.other.sum()),
         }
         for name, statistic in (("auc", areas), ("found", _found)):
             bounds = bootstrap(columns, statistic) if self.defined else (np.nan, np.nan)
