@@ -96,7 +96,7 @@ def roc(axes: Axes, curves: pd.DataFrame, detectors: Sequence[str]) -> None:
             marked["false"], marked["found"], LOOKS[name][1], color=shade, markersize=3, linewidth=0
         )
     if curves.empty:
-        axes.text(0.5, 0.35, "none of them", ha="center", color=GREY)
+        axes.text(0.97, 0.05, "nothing to tell apart", ha="right", color=GREY)
     share_axis(axes, "x")
     share_axis(axes)
     axes.set_xlabel("share of the others called so")

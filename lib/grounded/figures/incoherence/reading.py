@@ -33,11 +33,13 @@ def _shares(study: Study, shares: pd.DataFrame) -> str:
         f"it is {prose.percent(table.loc[('base', BASE, 'truth'), 'rate'])} and "
         f"{prose.percent(table.loc[('base', BASE, 'rule'), 'rate'])}. "
     )
-    if len(truth) > 1:
+    if truth[most] > truth[least]:
         text += (
             f"By task, the truth runs from {prose.percent(truth[least])} ({words(least)}) to "
             f"{prose.percent(truth[most])} ({words(most)}). "
         )
+    if not astray[off]:
+        return text + "The rule gives the same share on every task."
     return text + (
         f"The rule strays farthest on {words(off)}: {_rate(last[off].loc['rule'])}, where the "
         f"truth is {_rate(last[off].loc['truth'])}."
