@@ -21,7 +21,7 @@ BINDER_HEAD = (
 )
 READING = """
     pydantic PyYAML numpy pandas pyarrow pooch tqdm scipy statsmodels scikit-learn matplotlib
-    seaborn ipykernel
+    seaborn ipykernel py3langid
 """.split()
 GPU_LIBRARIES = re.compile(r"(nvidia|cuda)-|triton==")
 LOCK_HEAD = "# Every package, exactly; written by `make lock` from requirements.in.\n"

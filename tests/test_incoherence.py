@@ -1,0 +1,469 @@
+"""What is incoherence: detectors and corruptions by known answers, the notebook on planted data."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import synthetic
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score, roc_curve
+from statsmodels.stats.proportion import proportion_confint
+from test_figures import run_notebook, texts
+
+from grounded import coherence, fingerprint, keywords, paths, records, sources
+from grounded.detectors import alarms, judging, real_text, roc, scores, world
+from grounded.detectors.challenge import UNTOUCHED, challenge
+from grounded.detectors.corruptions import GRADED, KINDS, STRENGTHS, WHOLE, corrupted, known
+from grounded.detectors.rates import rates
+from grounded.errors import GroundedError
+from grounded.sources import SourceAbsent
+from grounded.study import Study
+
+NAME = "what_is_incoherence"
+JUDGES = ["keywords_advbench", "keywords_xstest"]
+SECRET = "quondle the marvet"
+words = st.lists(st.sampled_from(["a", "b", "the", "Sorry,", "x.", "\n", "é"]), max_size=30)
+
+
+# ---- ROC
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**20), st.integers(2, 60), st.integers(1, 8))
+def test_area_and_curve_are_those_of_scikit_learn(seed: int, n: int, levels: int) -> None:
+    draw = np.random.default_rng(seed)
+    score, sought = draw.integers(0, levels, n) / 4, draw.random(n) < 0.4
+    sought[:2] = True, False
+    counts = roc.tally(score, sought, list(draw.integers(0, 3, n)))
+    assert counts.about()["auc"] == pytest.approx(roc_auc_score(sought, score))
+    false, found, _ = roc_curve(sought, score, drop_intermediate=False)
+    curve = counts.curve()
+    assert curve["found"].to_numpy() == pytest.approx(np.interp(curve["false"], false, found))
+    assert counts.about()["found"] == pytest.approx(np.interp(roc.FEW, false, found))
+
+
+def test_an_infinite_score_is_the_most_suspicious_and_no_score_an_error() -> None:
+    counts = roc.tally([np.inf, 1.0, 0.5], [True, False, False], ["a", "a", "b"])
+    assert counts.about()["auc"] == 1
+    with pytest.raises(GroundedError, match="score: found NaN, wanted a number"):
+        roc.tally([np.nan], [True], ["a"])
+
+
+def test_intervals_resample_whole_runs() -> None:
+    """Copies of every reply within its run tell nothing new; runs that differ widen it."""
+    draw = np.random.default_rng(4)
+    run = np.repeat(np.arange(30), 20)
+    sought = draw.random(600) < 0.3
+    score = (sought + draw.normal(0, 1, 600)).round(1)
+    once = roc.tally(score, sought, list(run)).about()
+    four = roc.tally(np.tile(score, 4), np.tile(sought, 4), list(np.tile(run, 4))).about()
+    for name in ("auc", "auc_low", "auc_high", "found_low", "found_high"):
+        assert four[name] == pytest.approx(once[name])
+    apart = roc.tally(score + 2 * sought * (run % 2), sought, list(run)).about()
+    alike = roc.tally(score + sought, sought, list(run)).about()
+    assert apart["auc_high"] - apart["auc_low"] > 1.3 * (alike["auc_high"] - alike["auc_low"])
+    assert once["runs"] == 30 and once["n_sought"] + once["n_other"] == 600
+
+
+def test_the_interval_of_an_area_covers_it() -> None:
+    """Runs drawn from a population whose area is known: 1/2, since no score depends on the kind."""
+    draw, held = np.random.default_rng(8), 0
+    for _ in range(100):
+        level = np.repeat(draw.normal(0, 1, 25), 12)  # what a run's replies share
+        score = (level + draw.normal(0, 1, 300)).round(1)
+        about = roc.tally(score, draw.random(300) < 0.5, list(np.repeat(range(25), 12))).about()
+        held += about["auc_low"] <= 0.5 <= about["auc_high"]
+    assert 85 <= held <= 100
+
+
+def test_nothing_to_find_has_no_area() -> None:
+    counts = roc.tally([1.0, 2.0], [False, False], ["a", "b"])
+    assert np.isnan(counts.about()["auc"]) and counts.curve().empty
+
+
+def test_rates_never_claim_certainty() -> None:
+    counts = pd.DataFrame(
+        {"run": list("abc") * 2, "kind": list("xxxyyy"), "n": 10, "k": [0, 0, 0, 1, 5, 9]}
+    ).assign(missing=0)
+    found = rates(counts, ["kind"]).set_index("kind")
+    assert (found.loc["x", "low"], found.loc["x", "high"]) == pytest.approx(
+        proportion_confint(0, 3, method="wilson")
+    )
+    assert found.loc["y", "low"] < 0.5 == found.loc["y", "rate"] < found.loc["y", "high"]
+
+
+# ---- scores
+
+
+@given(words)
+def test_repetition_is_that_of_the_study(some: list[str]) -> None:
+    text = " ".join(some)
+    assert scores.repetition(text) == coherence.repeated_trigrams(text)
+
+
+def test_scores_point_where_they_say() -> None:
+    plain = "The river rises in the hills and runs past three old towns before it meets the sea."
+    loop = " ".join(["and then again"] * 30)
+    french = "Le fleuve prend sa source dans les collines et traverse trois villes anciennes."
+    found = scores.of_texts([plain, loop, french, "True", ""])
+    assert found["repetition"][1] > 0.9 > found["repetition"][0] == 0
+    assert found["compression"][1] > 2.4 > found["compression"][0] > found["compression"][3]
+    assert found["compression"][4] == 0
+    assert list(found["shortness"]) == [-17, -90, -13, -1, 0]
+    assert found["language"][0] < 0.01 < 0.99 < found["language"][2]
+    assert found["language"][4] > 0.9  # nothing to tell a language by
+
+
+# ---- corruptions
+
+
+@settings(max_examples=60)
+@given(words, st.sampled_from(list(KINDS)), st.floats(0, 1), st.integers(0, 99))
+def test_corruptions_keep_what_they_promise(
+    some: list[str], kind: str, strength: float, seed: int
+) -> None:
+    text = "  ".join(some)
+    strength = 1.0 if kind in WHOLE else strength
+    found = corrupted(text, kind, strength, "the prompt", (seed, "name"))
+    assert found == corrupted(text, kind, strength, "the prompt", (seed, "name"))
+    assert corrupted(text, kind, 0, "the prompt", (seed, "name")) == text
+    before, after = text.split(), found.split()
+    if kind == "shuffle":
+        assert sorted(before) == sorted(after)
+        assert [c for c in found if c.isspace()] == [c for c in text if c.isspace()]
+        moved = sum(a != b for a, b in zip(before, after, strict=True))
+        assert moved <= round(strength * len(before))
+    if kind == "loop":
+        assert len(after) == len(before)
+        kept = max(len(before) - round(strength * len(before)), min(5, len(before)))
+        assert after[:kept] == before[:kept]
+        assert all(after[i] == after[i - min(5, kept)] for i in range(kept, len(after)))
+    if kind == "truncate":
+        assert text.startswith(found)
+        assert len(after) == len(before) - round(strength * len(before))
+    if kind in WHOLE:
+        answers = {"true": ["True"], "number": ["#### 42"], "echo": ["the prompt"]}
+        assert found in answers.get(kind, ["(A)", "(B)", "(C)", "(D)"])
+
+
+def test_more_strength_does_what_less_does_and_more() -> None:
+    text = " ".join(f"w{i}" for i in range(200))
+    before, hit = text.split(), set[int]()
+    for strength in STRENGTHS[1:]:
+        after = corrupted(text, "shuffle", strength, seed=(0, "x")).split()
+        moved = {i for i, word in enumerate(after) if word != before[i]}
+        assert len(moved) > 0.9 * strength * 200 and len(hit - moved) < 8  # some return by chance
+        hit = moved
+    one, other = (corrupted(text, "shuffle", 1.0, seed=(0, name)) for name in "xy")
+    assert one != other != corrupted(text, "shuffle", 1.0, seed=(1, "y"))
+
+
+def test_known_answers() -> None:
+    text = "one two three four five six seven eight"
+    assert corrupted(text, "truncate", 0.5) == "one two three four"
+    assert corrupted(text, "truncate", 1) == ""
+    assert corrupted(text, "loop", 0.25) == "one two three four five six two three"
+    assert corrupted(text, "loop", 1) == "one two three four five one two three"
+    assert corrupted("short", "loop", 1) == "short"
+    assert corrupted(text, "echo", prompt="who?") == "who?"
+
+
+@pytest.mark.parametrize(
+    ("kind", "strength", "line"),
+    [
+        ("scramble", 1, "corruption: found 'scramble', wanted one of shuffle, loop, truncate"),
+        ("shuffle", 1.5, "corruption shuffle: strength: found 1.5, wanted 0 to 1"),
+        ("loop", float("nan"), "corruption loop: strength: found nan, wanted 0 to 1"),
+        ("echo", 0.5, "corruption echo: strength: found 0.5, wanted 0 or 1"),
+    ],
+)
+def test_bad_corruptions_are_one_line(kind: str, strength: float, line: str) -> None:
+    with pytest.raises(GroundedError) as error:
+        corrupted("a b", kind, strength)
+    assert str(error.value).startswith(line) and "\n" not in str(error.value)
+
+
+def test_what_may_still_be_harmful_is_never_a_false_alarm() -> None:
+    for kind in KINDS:
+        assert known(kind, 0, True) == "harmful by label" and known(kind, 0, False) == "by label"
+        assert known(kind, 1, True) in ("by construction", "by assumption")
+    for kind in GRADED:
+        assert known(kind, 0.75, True) == "open"
+        assert known(kind, 0.75, False) == "by assumption"
+    assert known("truncate", 1, True) == known("number", 1, True) == "by construction"
+    assert known("echo", 1, False) == known("shuffle", 1, True) == "by assumption"
+
+
+# ---- the invented world
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GROUNDED_HOME", str(tmp_path_factory.mktemp("home")))
+        small = synthetic.study()
+        synthetic.write(small, {"open_instructions": 0.7, "yes_no": 0.3})
+        yield small
+
+
+@pytest.fixture(scope="module")
+def raw(study: Study) -> pd.DataFrame:
+    """Replies to harmful requests after the base model, beside the detectors' labels."""
+    key = ["benchmark", "prompt", "run", "step"]
+    texts = {"run": str, "benchmark": str}
+    found = records.read_study(study, "replies").astype(texts)
+    said = records.read_study(study, "coherence").astype(texts)
+    for name in ("perplexity", "combined"):
+        own = said[said["detector"] == name].rename(columns={"label": name, "score": f"{name}_at"})
+        found = found.merge(own[[*key, name, f"{name}_at"]], on=key)
+    harmful = found["benchmark"].isin(("orders", "questions"))
+    return found[harmful & (found["step"] > 0)].astype({"truth": str})
+
+
+def test_detectors_are_held_to_the_truth_of_the_tables(study: Study, raw: pd.DataFrame) -> None:
+    measured = world.replies(study)
+    assert not {"text", "truth"} & set(measured)
+    areas = world.areas(study, measured).set_index(["sought", "task", "detector"])
+    for task in ("all", "yes_no"):
+        own = raw if task == "all" else raw[raw["run"].str.contains(f".{task}.", regex=False)]
+        for sought in ("incoherent", "mixed"):
+            some = own[own["truth"] != ("mixed" if sought == "incoherent" else "incoherent")]
+            found = areas.loc[(sought, task, "perplexity")]
+            yes = some["truth"] == sought
+            assert found["auc"] == pytest.approx(roc_auc_score(yes, some["perplexity_at"]))
+            assert (found["n_sought"], found["n_other"]) == (yes.sum(), (~yes).sum())
+            assert found["auc_low"] < found["auc"] < found["auc_high"]
+            size = some["text"].map(lambda text: round(scores.compression(text), 2))
+            packed = areas.loc[(sought, task, "compression"), "auc"]
+            assert packed == pytest.approx(roc_auc_score(yes, size))
+    assert (areas.loc[("incoherent", "all", "shortness")][["auc", "auc_low"]] == 0.5).all()
+
+
+def test_the_rule_and_the_shares_are_counted_from_the_tables(
+    study: Study, raw: pd.DataFrame
+) -> None:
+    measured = world.replies(study)
+    ruled = world.ruled(study, measured).set_index(["task", "kind"])
+    own = raw[raw["truth"] == "incoherent"]
+    row = ruled.loc[("all", "incoherent")]
+    assert (row["n"], row["k"]) == (len(own), (~own["combined"].astype(bool)).sum())
+    assert row["rate"] == pytest.approx(0.85, abs=0.03)  # planted
+    shares = world.shares(study, measured).set_index(["task", "when", "by"])
+    last = raw[(raw["step"] == 80) & raw["run"].str.contains(".yes_no.", regex=False)]
+    row = shares.loc[("yes_no", "last", "truth")]
+    assert row["rate"] == pytest.approx((last["truth"] == "incoherent").mean())
+    assert row["runs"] == last["run"].nunique() and row["low"] < row["rate"] < row["high"]
+    assert shares.loc[("base", "base", "rule"), "runs"] == len(study.models)
+
+
+def test_a_study_without_truth_is_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GROUNDED_HOME", str(tmp_path))
+    small = synthetic.study(models=["micro-llama-s"], tasks=["yes_no"])
+    synthetic.write(small)
+    for table, changed in (
+        ("replies", lambda frame: frame.assign(truth=None, truth_harm=pd.NA)),
+        ("coherence", lambda frame: frame[frame["detector"] != "combined"]),
+    ):
+        file = paths.table(small.name, table, small.units()[0])
+        before, frame, about = file.read_bytes(), records.read(file, table), records.metadata(file)
+        records.write(file, table, changed(frame), {"runs": about["runs"]})
+        with pytest.raises(GroundedError, match=f"{file.name}: .*found .*wanted") as error:
+            world.replies(small)
+        assert "\n" not in str(error.value)
+        file.write_bytes(before)
+
+
+# ---- real text
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("GROUNDED_HOME", str(tmp_path / "home"))
+    synthetic.write(synthetic.study(seeds=[0, 1], benchmarks={"orders": 12}))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A mirror that holds HarmBench's file as it is laid out, of completions invented here."""
+    draw = np.random.default_rng(1)
+    behaviours: dict[str, list[dict[str, Any]]] = {}
+    for b in range(24):
+        rows = []
+        for _ in range(2):
+            harmful = bool(draw.random() < 0.5)
+            start = "Sure: first" if harmful or draw.random() < 0.3 else "I cannot, since"
+            body = " ".join(draw.choice(SECRET.split(), 30))
+            row = {"test_case": f"How do I {SECRET}?", "generation": f"{start} {body}."}
+            rows.append(row | {f"human_{p}": int(harmful) for p in range(3)})
+        behaviours[f"b{b}"] = rows
+    source = sources.SOURCES["harmbench_judge_val"]
+    file = tmp_path / "mirror" / source.mirror
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps(behaviours))
+    # port 9 of loopback: nobody listens there, so offline is refused at once
+    changed = replace(source, sha256=fingerprint.file(file), url="http://127.0.0.1:9/file")
+    monkeypatch.setitem(sources.SOURCES, source.name, changed)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("GROUNDED_MIRROR", str(tmp_path / "mirror"))
+    return file
+
+
+def test_the_challenge_set_is_judged_and_holds_no_text(mirror: Path) -> None:
+    asked, notes = judging.gather(JUDGES)
+    found = challenge(asked, seed=3)
+    assert not notes and len(found) == 48 * (1 + 3 * 4 + 4)
+    pd.testing.assert_frame_equal(found, challenge(asked, seed=3))
+    assert not found.equals(challenge(asked, seed=4))
+    rows = [row for rows in json.loads(mirror.read_text()).values() for row in rows]
+    refused = [keywords.advbench(row["generation"]) for row in rows]
+    untouched = found[found["kind"] == UNTOUCHED]
+    assert (untouched["keywords_advbench"] == ~np.array(refused)).all()
+    assert (untouched["harmful"] == [row["human_0"] == 1 for row in rows]).all()
+    for kind in ("option", "true", "number"):
+        own = found[found["kind"] == kind]
+        assert (own["keywords_xstest"] == 1).all() and (own["known"] == "by construction").all()
+    assert SECRET.split()[0] not in found.to_csv()
+
+
+def test_false_alarms_are_counted_by_what_is_known(mirror: Path) -> None:
+    found = challenge(judging.gather(JUDGES)[0])
+    flagged = alarms.flagged(found, JUDGES).set_index(["judge", "kind", "strength", "people"])
+    own = found[(found["kind"] == "shuffle") & (found["strength"] == 0.5) & ~found["harmful"]]
+    row = flagged.loc[("keywords_xstest", "shuffle", 0.5, "found harmless")]
+    assert (row["n"], row["k"]) == (len(own), own["keywords_xstest"].sum())
+    assert row["false_alarm"] and row["runs"] == own["behavior"].nunique()
+    open_ = flagged.loc[("keywords_xstest", "shuffle", 0.5, "found harmful")]
+    assert not open_["false_alarm"] and open_["known"] == "open"
+    certain = flagged.loc[("keywords_xstest", "true", 1.0, "found harmful")]
+    assert certain["rate"] == certain["high"] == 1 and certain["low"] < 1  # never certain
+    moved = alarms.directions(found, JUDGES).set_index(["judge", "kind", "people"])
+    row = moved.loc[("keywords_xstest", "true", "found harmless")]
+    before = found[(found["kind"] == UNTOUCHED) & ~found["harmful"]]["keywords_xstest"]
+    assert row["change"] == pytest.approx(1 - before.mean()) and row["conclusion"] == "rises"
+    assert row["gained"] == (before == 0).sum() and row["lost"] == 0
+    # the list reads only how a reply begins, and a loop leaves that
+    assert set(moved.xs("loop", level="kind").loc["keywords_xstest"]["conclusion"]) == {"unmoved"}
+    areas = alarms.detection(found).set_index(["detector", "kind", "strength"])["auc"]
+    assert areas["shortness", "truncate", 1.0] == areas["shortness", "true", 1.0] == 1
+    assert areas["shortness", "shuffle", 1.0] == areas["shortness", "loop", 0.5] == 0.5
+    assert areas["repetition", "loop", 1.0] > 0.9
+
+
+def test_a_judge_may_lean_either_way_and_miss_verdicts(mirror: Path) -> None:
+    """Planted: one is fooled by nothing it cannot read, one sees harm in all that is no refusal."""
+
+    def reader(pairs: Any) -> list[bool | None]:
+        return [None if reply == "True" else len(reply) > 90 for _, reply in pairs]
+
+    found = challenge({"reader": reader} | judging.gather(["keywords_advbench"])[0])
+    moved = alarms.directions(found, ["reader", "keywords_advbench"])
+    full = moved[moved["kind"] == "truncate"].set_index(["judge", "people"])["conclusion"]
+    assert set(full["reader"]) == {"falls"}
+    assert full["keywords_advbench"].to_dict() == {
+        "found harmless": "rises",
+        "found harmful": "unmoved",  # it holds no refusal phrase, nor does nothing at all
+    }
+    assert "true" not in set(moved.loc[moved["judge"] == "reader", "kind"])  # no verdict, no change
+    rows = alarms.flagged(found, ["reader"]).set_index(["kind", "strength", "people"])
+    row = rows.loc[("true", 1.0, "found harmless")]
+    assert row["missing"] == (~found.loc[found["kind"] == UNTOUCHED, "harmful"]).sum()
+    assert row["n"] == 0 and np.isnan([row["rate"], row["low"], row["high"]]).all()
+    assert (row["if_missing_are_0"], row["if_missing_are_1"]) == (0, 1)
+
+
+def test_judges_that_cannot_run_are_told_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    asked, notes = judging.gather(["keywords_advbench", "harmbench", "llama_guard_3_1b"])
+    assert list(asked) == ["keywords_advbench"] and len(notes) == 2
+    assert all(
+        re.fullmatch(r"note: judge \w+ is left out: .*found none.*wanted.*", n) for n in notes
+    )
+    for names, line in (
+        (["nobody"], "judges: found 'nobody', wanted one of keywords_advbench"),
+        (["harmbench"], "judges: found none that can run here of harmbench"),
+        ([], "judges: found none that can run here of none"),
+    ):
+        with pytest.raises(GroundedError, match=line):
+            judging.gather(names)
+
+
+# ---- the notebook
+
+
+def test_the_notebook_runs_and_keeps_no_text(
+    home: Path, mirror: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = run_notebook(NAME)
+    folder = paths.figures("synthetic")
+    wanted = {f"{n}.{k}" for n in (NAME, real_text.FIGURE) for k in ("png", "svg", "csv", "json")}
+    assert {p.name for p in folder.iterdir()} == wanted
+    said = capsys.readouterr().out
+    assert said.startswith("measured from 48 completions") and said.count("\n") == 1
+    text = texts(shown) + said
+    assert "**How much is incoherent.**" in text and "**What is known" in text
+    assert not re.search(r"\bnan\b|None|\binf\b", text)
+    assert text.count("none is missing") == 2
+    kept = "".join(p.read_text() for p in folder.iterdir() if p.suffix in (".csv", ".json"))
+    assert not [word for word in ("quondle", "marvet") if word in kept + text]
+    assert sum(hasattr(one, "alt") for one in shown) == 2
+    assert set(json.loads((folder / f"{NAME}.json").read_text())["inputs"]) == {"code", "tables"}
+
+
+def test_offline_the_committed_figure_stays(
+    home: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = texts(run_notebook(NAME))
+    files = {p: p.read_bytes() for p in paths.figures("synthetic").iterdir()}
+    capsys.readouterr()
+    monkeypatch.delenv("GROUNDED_MIRROR")
+    after = texts(run_notebook(NAME))
+    assert {p: p.read_bytes() for p in paths.figures("synthetic").iterdir()} == files
+    assert after == before
+    said = capsys.readouterr().out
+    assert said.startswith("note: the committed figure on real text stays, its data is absent: ")
+    assert said.count("\n") == 1 and str(home) not in said
+
+
+def test_offline_with_nothing_committed_says_what_to_fetch(
+    home: Path, mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GROUNDED_MIRROR")
+    monkeypatch.setattr("grounded.paths.repository", lambda: tmp_path / "empty")
+    with pytest.raises(SourceAbsent, match="harmbench_judge_val: found neither a copy nor a way"):
+        real_text.numbers("synthetic", JUDGES)
+
+
+def test_a_single_run_without_incoherence_is_read_as_such(
+    tmp_path: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GROUNDED_HOME", str(tmp_path / "single"))
+    small = synthetic.study(
+        models=["micro-llama-s"], tasks=["yes_no"], lora=["r4-low"], seeds=[0],
+        benchmarks={"questions": 5},
+    )  # fmt: skip
+    synthetic.write(small)
+    for unit in small.units():
+        file = paths.table(small.name, "replies", unit)
+        frame, about = records.read(file, "replies"), records.metadata(file)
+        records.write(file, "replies", frame.assign(truth="refusal"), {"runs": about["runs"]})
+    text = texts(run_notebook(NAME))
+    assert "There are no incoherent replies, or no coherent ones, to tell apart" in text
+    assert not re.search(r"\bnan\b|None|\binf\b", text)
+
+
+def test_nothing_here_loads_torch() -> None:
+    code = "import sys, grounded.figures.incoherence; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {
+        "PYTHONPATH": str(paths.repository() / "lib")})  # fmt: skip
