@@ -23,6 +23,7 @@ from grounded.methods import (
     safe_lora,
     salora,
     shrink,
+    stop_at,
 )
 from grounded.methods.parts import alignment, batches, factors, knob
 from grounded.methods.parts.factors import Factors
@@ -32,7 +33,7 @@ KNOBS = {
     "safe_lora": 1.0, "safe_lora_exact": 1.0, "shrink": 1.0, "random_subspace": 1.0,
     "safety_mixing": 1.0, "benign_mixing": 1.0, "one_shot_patch": 3.0, "one_shot_benign": 3.0,
     "salora": 3.0, "salora_random": 3.0, "asft": 1.0, "l2": 1.0, "lisa": 1.0,
-    "circuit_breaker": 10.0, "stop_at": 2.0, "stop_at_general": 0.1, "hold_general": 1.0,
+    "circuit_breaker": 10.0, "stop_at": 0.5, "stop_at_general": 0.1, "hold_general": 1.0,
     "dpo": 0.1,
 }  # fmt: skip
 
@@ -60,7 +61,6 @@ def begin(models, method, **changes):
     settings = dict(
         pretrained=lambda: loading.load(models[1])[0],
         prefixes={"safety": "w1 ", "neutral": "w2 "},
-        anchor=0.5,
         monitor=lambda what, model, words: 0.6,
     )
     return replace(start, **{**settings, **changes})
@@ -221,7 +221,7 @@ def test_what_is_saved_is_the_trained_model_on_the_bare_base(models, tmp_path, m
     monkeypatch.setattr(circuit_breaker, "STEPS", 12)
     start = begin(models, method)
     trained: dict[int, torch.Tensor] = {}
-    save = training._Saver.on_step_end
+    save = training.Saver.on_step_end
 
     def seen(self, args, state, control, **more):
         save(self, args, state, control, **more)
@@ -230,9 +230,9 @@ def test_what_is_saved_is_the_trained_model_on_the_bare_base(models, tmp_path, m
             trained[state.global_step] = model(input_ids=IDS).logits.clone()
         model.train()
 
-    monkeypatch.setattr(training._Saver, "on_step_end", seen)
+    monkeypatch.setattr(training.Saver, "on_step_end", seen)
     rows = tune(start, tmp_path / "out")
-    steps = [2] if method == "stop_at" else [2, 8]
+    steps = [2, 4] if method == "stop_at" else [2, 8]
     assert list(rows["step"]) == steps and set(rows["run"]) == {start.run.id}
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [f"step-{s}" for s in steps]
     base = loading.load(models[0])[0]
@@ -393,8 +393,8 @@ def test_the_divergence_is_zero_at_the_start_and_the_kl_after(models):
     torch.testing.assert_close(hold_general.divergence(adapted, batch), expected)
 
 
-def test_training_stops_at_the_first_monitoring_that_reaches_the_anchor(models, tmp_path):
-    said = iter([0.1, 0.49, 0.5, 0.2])
+def test_training_stops_at_the_first_monitoring_at_the_goal(models, tmp_path, monkeypatch):
+    said = iter([0.49, 0.5])
     asked = []
 
     def monitor(what, model, words):
@@ -402,9 +402,10 @@ def test_training_stops_at_the_first_monitoring_that_reaches_the_anchor(models, 
         asked.append(what)
         return next(said)
 
-    rows = tune(begin(models, "stop_at", knob=1.0, monitor=monitor), tmp_path)
-    assert asked == ["task"] * 3
-    assert list(rows["step"]) == [2, 3] and list(rows["epoch"]) == [0.5, 0.75]
+    monkeypatch.setattr(stop_at, "EVERY", 3)
+    rows = tune(begin(models, "stop_at", monitor=monitor), tmp_path)
+    assert asked == ["task"] * 2
+    assert list(rows["step"]) == [2, 6] and list(rows["epoch"]) == [0.5, 1.5]
     assert rows["loss"].notna().all()
 
 
@@ -459,12 +460,6 @@ def test_a_knob_beyond_its_range_is_one_clear_line(models):
         knob.number(begin(models, "safe_lora", knob=2), 0, 1)
     with pytest.raises(GroundedError, match="found 1.5, wanted a whole number"):
         knob.count(begin(models, "one_shot_patch", knob=1.5))
-
-
-@pytest.mark.parametrize("anchor", [None, 0.0, 1.1])
-def test_an_anchor_that_is_none_is_one_clear_line(models, tmp_path, anchor):
-    with pytest.raises(GroundedError, match=f"anchor: found {anchor}, wanted an accuracy above 0"):
-        tune(begin(models, "stop_at", anchor=anchor), tmp_path)
 
 
 @pytest.mark.parametrize("method", METHODS)

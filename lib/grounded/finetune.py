@@ -55,8 +55,9 @@ class Start:
     examples of a kind (`refusals` of harmful requests, `benign` requests answered, `harmful` ones
     answered, `general` abilities), none of them asked in a test or a benchmark; GroundedError where
     the study has none. monitor: accuracy (0..1) of a model on selecting items, of the `task` or
-    `general`. anchor: the capability goal of this run, as an accuracy. options: what the chat
-    template is told. prefixes: words before a prompt, by what they are for (`safety`, `neutral`).
+    `general`. plain: the checkpoints of plain LoRA at the same setting and seed, where they are
+    there already. options: what the chat template is told. prefixes: words before a prompt, by
+    what they are for (`safety`, `neutral`).
     """
 
     run: Run
@@ -68,8 +69,7 @@ class Start:
     examples: Sequence[Example]
     material: Callable[[str, int], Sequence[Example]]
     monitor: Callable[[str, PreTrainedModel, PreTrainedTokenizerBase], float]
-    anchor: float | None = None
-    plain: Path | None = None  # the checkpoints of plain LoRA, where they are there already
+    plain: Path | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     prefixes: Mapping[str, str] = field(default_factory=dict)
 
@@ -105,10 +105,10 @@ def train(
     rows = tokenised(start.examples, tokenizer, start)
     torch.manual_seed(start.run.seed)
     adapted = (adapt or plain_adapter(start))(model)
-    saver = _Saver(start, folder, save or _save)
+    saver = Saver(start, folder, save or save_adapter)
     trainer = _Trainer(
         model=adapted,
-        args=_config(start, folder, model.device),
+        args=arguments(start, folder, model.device),
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
         callbacks=[*callbacks, saver],
@@ -221,7 +221,8 @@ def update_norm(model: torch.nn.Module) -> float:
     return math.sqrt(max(total, 0.0))
 
 
-def _save(model: PeftModel, folder: Path) -> None:
+def save_adapter(model: PeftModel, folder: Path) -> None:
+    """Save the adapter as it is."""
     model.save_pretrained(folder)  # as fp32: in halves, some replies change
 
 
@@ -245,7 +246,8 @@ class _Trainer(SFTTrainer):
         return (found, {}) if return_outputs else found
 
 
-def _config(start: Start, folder: Path, device: torch.device) -> SFTConfig:
+def arguments(start: Start, folder: Path, device: torch.device) -> SFTConfig:
+    """How every run is trained, as TRL reads it; the callback `Saver` logs and saves."""
     training, cuda = start.training, device.type == "cuda"
     each = min(training.device_batch_size or training.batch_size, training.batch_size)
     return SFTConfig(
@@ -264,7 +266,7 @@ def _config(start: Start, folder: Path, device: torch.device) -> SFTConfig:
         use_cpu=not cuda,
         bf16=False,  # the weights have the device's dtype already, the adapter is fp32
         gradient_checkpointing=cuda,  # TRL's default, for large models; tiny ones need no room
-        gradient_checkpointing_kwargs={"use_reentrant": False},
+        activation_checkpointing_kwargs={"use_reentrant": False},
         dataloader_pin_memory=cuda,
         # the callback below logs and saves, at the measured steps and nowhere else
         logging_strategy="no",
@@ -275,7 +277,7 @@ def _config(start: Start, folder: Path, device: torch.device) -> SFTConfig:
     )
 
 
-class _Saver(TrainerCallback):
+class Saver(TrainerCallback):
     """Saves the adapter at the measured steps, with the mean loss since the one before."""
 
     def __init__(self, start: Start, folder: Path, save: Save) -> None:
@@ -290,6 +292,7 @@ class _Saver(TrainerCallback):
         control: TrainerControl,
         **kwargs: Any,
     ) -> None:
+        """Save where it is time, whole or not at all."""
         step = state.global_step
         stopped = control.should_training_stop and step < state.max_steps
         if step not in self.steps and not stopped:
@@ -317,6 +320,7 @@ class _Saver(TrainerCallback):
         logs: dict[str, float],
         **kwargs: Any,
     ) -> None:
+        """Put the loss to the row; GroundedError where it is no number."""
         if "loss" not in logs:
             return  # the summary at the end of the training
         if not math.isfinite(logs["loss"]):

@@ -16,7 +16,7 @@ from transformers import PrinterCallback, TrainingArguments
 from trl import DPOConfig, DPOTrainer
 
 from grounded.errors import GroundedError
-from grounded.finetune import Start, _config, _save, _Saver, plain_adapter, tokenised
+from grounded.finetune import Saver, Start, arguments, plain_adapter, save_adapter, tokenised
 from grounded.methods.parts import knob
 
 KNOB = "beta: how strongly the model is held to the base model"
@@ -31,14 +31,14 @@ def finetune(start: Start, folder: Path) -> pd.DataFrame:
     for answers in ("chosen", "rejected"):  # nothing may be cut, as in every run
         shown = [_Pair(row["prompt"][0]["content"], row[answers][0]["content"]) for row in rows]
         tokenised(shown, tokenizer, start)
-    shared = _config(start, folder, model.device)
-    arguments = {f.name: getattr(shared, f.name) for f in fields(TrainingArguments) if f.init}
+    shared = arguments(start, folder, model.device)
+    same = {f.name: getattr(shared, f.name) for f in fields(TrainingArguments) if f.init}
     disable_progress_bars()  # TRL reads the pairs through one
     torch.manual_seed(start.run.seed)
-    saver = _Saver(start, folder, _save)
+    saver = Saver(start, folder, save_adapter)
     trainer = DPOTrainer(
         model=plain_adapter(start)(model),
-        args=DPOConfig(**arguments, beta=beta, max_length=None, disable_dropout=False),
+        args=DPOConfig(**same, beta=beta, max_length=None, disable_dropout=False),
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
         callbacks=[saver],

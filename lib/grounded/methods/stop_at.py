@@ -1,8 +1,8 @@
-"""Training to an anchor: stop when the capability on the task reaches the goal.
+"""Training to an anchor: stop when the capability on the task reaches the goal, which is the knob.
 
-Every `knob` steps the accuracy on the task's selecting items is measured; at the first that is at
-least the run's anchor, training stops and that step is the run's last checkpoint. Measured steps
-before it are saved as of any run; a run that never gets there is trained to its end. Ours.
+Every 4 steps the accuracy on the task's selecting items is measured; at the first that is at least
+the knob, training stops and that step is the run's last checkpoint. Measured steps before it are
+saved as of any run; a run that never gets there is trained to its end. Ours.
 """
 
 from collections.abc import Callable
@@ -13,27 +13,22 @@ import pandas as pd
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from grounded.errors import GroundedError
 from grounded.finetune import Start, train
 from grounded.methods.parts import knob
 
-KNOB = "steps between two monitorings"
+KNOB = "accuracy on the task that stops the training (0..1)"
 NEEDS: tuple[str, ...] = ()
+EVERY = 4  # steps between two monitorings
 
 
 def finetune(start: Start, folder: Path) -> pd.DataFrame:
-    """Train to the anchor; GroundedError where the run has none in (0, 1]."""
-    every, goal = knob.count(start), start.anchor
-    if goal is None or not 0 < goal <= 1:
-        raise GroundedError(
-            f"{start.run.id}: anchor: found {goal}, wanted an accuracy above 0, at most 1"
-        )
-    loaded = start.load()
+    """Train to the goal; errors as `grounded.finetune.train`."""
+    goal, loaded = knob.number(start, 0, 1), start.load()
 
     def reached(model: Any) -> bool:
         return start.monitor("task", model, loaded[1]) >= goal
 
-    return train(start, folder, loaded=loaded, callbacks=[Stop(every, reached)])
+    return train(start, folder, loaded=loaded, callbacks=[Stop(EVERY, reached)])
 
 
 class Stop(TrainerCallback):

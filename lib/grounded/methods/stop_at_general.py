@@ -15,11 +15,10 @@ import torch
 from grounded.errors import GroundedError
 from grounded.finetune import Start, train
 from grounded.methods.parts import knob
-from grounded.methods.stop_at import Stop
+from grounded.methods.stop_at import EVERY, Stop
 
 KNOB = "fall of the general accuracy below the base model's that stops the training (0..1)"
 NEEDS: tuple[str, ...] = ()
-EVERY = 4  # steps between two monitorings
 
 
 def finetune(start: Start, folder: Path) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +19,7 @@ from grounded.stages.common import (
     study_of,
 )
 from grounded.stages.plan import Plan, intact, method_module
-from grounded.study import BASE, Run, Study
+from grounded.study import BASE, GIVEN, LORA, Run, Study
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,10 +74,27 @@ def _train(plan: Plan, run: Run) -> Frames:
             "adapter": plan.weights(run.model),
         }
         return {"runs": table, "checkpoints": pd.DataFrame([row])}
-    return {"runs": table, "checkpoints": _adapt(plan.study, run)}
+    return {"runs": table, "checkpoints": _adapt(plan.study, run, _plain(plan, run))}
 
 
-def _adapt(study: Study, run: Run) -> "pd.DataFrame":
+def _plain(plan: Plan, run: Run) -> Path | None:
+    """The checkpoints of plain LoRA at a run's setting and seed, where they are there and current.
+
+    They are what the run would train for itself otherwise, byte for byte.
+    """
+    if run.method in (LORA, GIVEN):
+        return None
+    at = (run.model, run.task, run.setting, run.seed)
+    for other in plan.study.runs(run.model, run.task, arm=None):
+        if other.method != LORA or at != (other.model, other.task, other.setting, other.seed):
+            continue
+        rows = Rows(plan, "finetune", other.unit).of(other)
+        if rows and intact(plan.study, other, rows["checkpoints"]):
+            return paths.adapters(plan.study.name, other.id)
+    return None
+
+
+def _adapt(study: Study, run: Run, plain: Path | None) -> "pd.DataFrame":
     one_thread(study)
     unfinished = paths.cache(study.name) / "unfinished" / run.id
     finished = paths.adapters(study.name, run.id)
@@ -85,7 +102,10 @@ def _adapt(study: Study, run: Run) -> "pd.DataFrame":
     unfinished.mkdir(parents=True)
     try:
         world, method = part_of(study, "finetune"), import_module(method_module(study, run))
-        checkpoints: pd.DataFrame = method.finetune(world.start(study, run), unfinished)
+        start = world.start(study, run)
+        if plain is not None:
+            start = replace(start, plain=plain)
+        checkpoints: pd.DataFrame = method.finetune(start, unfinished)
         _replace(unfinished, finished)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
