@@ -16,7 +16,7 @@ export HF_HUB_DISABLE_TELEMETRY = 1
 run = .venv/bin/python -m workflow
 tests = .venv/bin/python -m pytest -n $(JOBS) --dist worksteal
 
-.PHONY: help figures test reproduce models notebooks bench bench-gpu bench-scale lint clean test-all lock setup
+.PHONY: help figures test check reproduce models notebooks bench bench-gpu bench-scale lint clean test-all lock setup
 
 help:  ## this list
 	@echo "make TARGET [STUDY=$(STUDY)] [JOBS=$(JOBS)]"
@@ -36,6 +36,9 @@ models: setup  ## train the base models and the judges only
 
 notebooks: setup  ## execute the notebooks and put the executed copies in notebooks/
 	@$(run) notebooks $(STUDY) --jobs $(JOBS)
+
+check: setup  ## is all that a study of real models names within reach, and what will it cost
+	@$(run) check $(STUDY)
 
 bench: setup  ## what share of the time goes into starting kernels and imports
 	@$(run) bench $(STUDY) --jobs $(JOBS)

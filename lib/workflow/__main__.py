@@ -122,6 +122,26 @@ def bench(asked: Study, cores: int) -> None:
         measure(asked, cores)
 
 
+def check(name: str) -> int:
+    """Say whether a study can be run here, before anything is spent; the exit status."""
+    asked = study.load(name)
+    if asked.world == "microworld":
+        runs = len(asked.runs(arm=None))
+        print(f"{name}: {runs} runs of models that are made here; needs nothing from elsewhere")
+        return 0
+    from grounded.public import check as checks
+
+    lines, cost = checks.check(name)
+    print(*lines, sep="\n")
+    print(*(f"  {line}" for line in cost.lines()), sep="\n")
+    if not checks.failed(lines):
+        print(f"{name}: can be run here")
+        return 0
+    bad = sum(line.state == checks.BAD for line in lines)
+    print(f"error: {name}: {bad} of {len(lines)} checks failed", file=sys.stderr)
+    return 1
+
+
 def _explain(asked: Study, stale: Iterable[Status], figures: int) -> None:
     """Say what is about to be done and why."""
     by_stage: dict[str, list[str]] = {}
@@ -140,13 +160,15 @@ def main() -> int:
     """Parse the command line and do what it asks; the exit status."""
     targets = {f.__name__: f for f in (figures, models, reproduce, notebooks, bench)}
     parser = argparse.ArgumentParser(prog="workflow", description=__doc__)
-    parser.add_argument("target", choices=targets)
+    parser.add_argument("target", choices=[*targets, "check"])
     parser.add_argument("study")
     parser.add_argument("--jobs", type=int, default=1, help="how many processes side by side")
     asked = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     began = time.monotonic()
     try:
+        if asked.target == "check":
+            return check(asked.study)
         targets[asked.target](ready(asked.study), asked.jobs)
     except GroundedError as error:
         for line in str(error).splitlines():

@@ -1,0 +1,152 @@
+"""What a study of real models costs before anything is spent: counts, disk, memory, GPU hours.
+
+Counts follow from the study. Hours are an estimate: parameters times tokens over an assumed share
+of a chip's published rate. No GPU has been timed for it; every assumption is a constant here and is
+printed with the result.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from grounded.study import GIVEN, PublicJudge, Study
+from grounded.study.models import PublicModel
+
+GIB = 2**30
+# prompts that each benchmark holds as published, for studies that ask all (facts of their cards)
+PUBLISHED = {
+    "sorrybench_202406": 450, "sorrybench_202503": 440, "harmbench": 400, "harmbench_standard": 200,
+    "strongreject": 313, "strongreject_small": 60, "advbench": 520, "airbench": 314,
+    "beavertails_evaluation": 700, "xstest": 450, "xstest_unsafe": 200, "xstest_safe": 250,
+}  # fmt: skip
+EXAMPLE_TOKENS = 250  # of a training example, prompt and completion
+REPLY_SHARE = 0.5  # of max_new_tokens that a reply uses on average
+JUDGED_TOKENS = 600  # of a judge's prompt with the reply in it
+ANSWER_TOKENS = 200  # that scoring one test item reads
+TRAIN, READ, WRITE = 0.4, 0.4, 0.5  # share of the chip's rate (FLOP; FLOP; memory bandwidth)
+CHIPS = {  # published: bfloat16 (T4: float16) TFLOP/s, TB/s, GiB
+    "H200": (989.0, 4.8, 141.0), "H100": (989.0, 3.35, 80.0), "A100": (312.0, 2.0, 80.0),
+    "L4": (121.0, 0.3, 24.0), "T4": (65.0, 0.32, 16.0),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Budget:
+    """runs, checkpoints (with the base models), replies, answers (test items), verdicts: counts.
+
+    adapters: bytes of all saved adapters; tables: bytes. training, replying, judging: GPU hours on
+    `chip`. memory: the most that one stage holds on a GPU, in GiB. unknown: what could not be
+    counted, so that the numbers are too small.
+    """
+
+    chip: str
+    runs: int
+    checkpoints: int
+    replies: int
+    answers: int
+    verdicts: int
+    adapters: float
+    tables: float
+    training: float
+    replying: float
+    judging: float
+    memory: float
+    unknown: tuple[str, ...] = ()
+
+    @property
+    def hours(self) -> float:
+        """GPU hours of all three."""
+        return self.training + self.replying + self.judging
+
+    def lines(self) -> list[str]:
+        """The counts and estimates, and what they rest on."""
+        said = [
+            f"{self.runs:,} runs, {self.checkpoints:,} checkpoints, {self.replies:,} replies, "
+            f"{self.answers:,} answers to test items, {self.verdicts:,} verdicts",
+            f"about {self.hours:,.0f} GPU hours on one {self.chip}: {self.training:,.0f} training, "
+            f"{self.replying:,.0f} replies and answers, {self.judging:,.0f} verdicts (an estimate, "
+            "not measured)",
+            f"assumed: {EXAMPLE_TOKENS} tokens a training example, replies of {REPLY_SHARE:g} of "
+            f"max_new_tokens, {JUDGED_TOKENS} tokens a verdict, {ANSWER_TOKENS} a test item; "
+            f"{TRAIN:.0%} of the chip's rate in training, {READ:.0%} in reading, {WRITE:.0%} of "
+            "its bandwidth in writing",
+        ]
+        if self.unknown:
+            said.append(f"not counted, so the numbers are too small: {', '.join(self.unknown)}")
+        return said
+
+
+def budget(study: Study, sizes: Mapping[str, float], chip: str = "H100") -> Budget:
+    """The budget of a study; sizes: billions of parameters of models and judges, where known."""
+    flops, bandwidth = CHIPS[chip][0] * 1e12, CHIPS[chip][1] * 1e12
+    prompts, unknown = _prompts(study)
+    judges = {n: j for n, j in study.judges.items() if isinstance(j, PublicJudge)}
+    unknown += [f"size of {n}" for n in (*study.models, *judges) if not sizes.get(n)]
+    batch, words = study.generation.batch_size, study.generation.max_new_tokens * REPLY_SHARE
+    sums = dict.fromkeys(("runs", "checkpoints", "replies", "answers"), 0)
+    train = write = adapters = 0.0
+    for name in study.models:
+        size = 1e9 * sizes.get(name, 0.0)
+        runs = study.runs(name, arm=None)
+        points = [
+            (run.task, len(study.given[run.setting].checkpoints if run.method == GIVEN
+                           else study.steps_of(run.task)))
+            for run in runs
+        ]  # fmt: skip
+        checkpoints = 1 + sum(number for _, number in points)
+        items = sum(study.items(t) for t in study.tasks)
+        items += sum(number * study.items(task) for task, number in points)
+        trained = [run for run in runs if run.method != GIVEN]
+        for run in trained:
+            assert study.training is not None
+            tokens = study.examples(run.task) * EXAMPLE_TOKENS * study.training.epochs
+            train += 6 * size * tokens / (TRAIN * flops)  # forward twice (checkpointing), backward
+            adapters += 4 * _lora(size, run.rank) * len(study.steps_of(run.task))
+        written = checkpoints * prompts * words
+        write += written / batch * 2 * size / (WRITE * bandwidth)  # the weights, once a token
+        write += 2 * size * items * ANSWER_TOKENS / (READ * flops)
+        counted = (len(runs), checkpoints, checkpoints * prompts, items)
+        for field, value in zip(sums, counted, strict=True):
+            sums[field] += value
+    judged = sum(
+        2e9 * sizes.get(n, 0.0) * sums["replies"] * JUDGED_TOKENS / (READ * flops) for n in judges
+    )
+    verdicts = sums["replies"] * len(study.judges)
+    return Budget(
+        chip, **sums, verdicts=verdicts, adapters=adapters,
+        tables=sums["replies"] * words * 4 + 12.0 * verdicts, training=train / 3600,
+        replying=write / 3600, judging=judged / 3600, memory=_memory(study, sizes, list(judges)),
+        unknown=tuple(unknown),
+    )  # fmt: skip
+
+
+def size_of(name: str, bytes_: float = 0) -> float:
+    """Billions of parameters: of bytes in 16 bits, else from a name such as `wildguard_7b`."""
+    if bytes_:
+        return bytes_ / 2e9
+    found = re.search(r"(\d+(?:\.\d+)?)b", name)
+    return float(found.group(1)) if found else 0.0
+
+
+def _prompts(study: Study) -> tuple[int, list[str]]:
+    total, unknown = 0, []
+    for name, one in study.benchmarks.items():
+        number = one.prompts or PUBLISHED.get(one.data or "", 0)
+        total += number
+        if not number:
+            unknown.append(f"prompts of {name}")
+    return total, unknown
+
+
+def _lora(parameters: float, rank: int) -> float:
+    """Weights of an adapter on all linear layers: 2.6 million a rank at 8 billion, as in Llama."""
+    return float(rank * 2.6e6 * (parameters / 8e9) ** (2 / 3))
+
+
+def _memory(study: Study, sizes: Mapping[str, float], judges: list[str]) -> float:
+    """Weights in 16 bits and a fifth more; adapters with their gradients and moments in fp32."""
+    most = max((sizes.get(n, 0.0) for n in (*study.models, *judges)), default=0.0)
+    rank = max((one.rank for one in study.lora.values()), default=0)
+    models = [sizes.get(n, 0.0) for n in study.models if isinstance(study.models[n], PublicModel)]
+    tuned = max(models, default=0.0)
+    return max(2.4e9 * most, 2.4e9 * tuned + 16 * _lora(1e9 * tuned, rank)) / GIB
