@@ -184,6 +184,30 @@ def resolve(study: str, steps: list[dict[str, Any]]) -> Any:
     return [_told(partial(one, **step)) for step in steps]
 
 
+def check(study: str, resolved: bool = False) -> Any:
+    """The lines of a study's check, with the counts; resolved: after the lock and all weights."""
+    from dataclasses import asdict
+
+    from grounded.public import check as checks
+    from grounded.public import judges as _  # noqa: F401  (so that their pins are renewed)
+    from grounded.public import lock, models
+    from grounded.study import load
+
+    pins.renew()
+
+    def found() -> dict[str, Any]:
+        if resolved:
+            lock.resolve(study)
+            asked = load(study)
+            for unit in (*asked.models, *asked.language_judges):
+                models.bring(asked, unit)
+        lines, cost = checks.check(study)
+        said = [[line.state, line.what, line.found] for line in lines]
+        return {"lines": said, "cost": asdict(cost), "failed": checks.failed(lines)}
+
+    return _told(found)
+
+
 def stages(study: str) -> Any:
     """Every unit of every stage of a study, in this process: what was computed, by stage."""
     from importlib import import_module

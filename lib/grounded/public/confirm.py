@@ -74,7 +74,7 @@ def _cached(one: Found) -> bool:
     try:
         folder = snapshot_download(
             one.need.hub.repository, repo_type=one.need.hub.kind, revision=one.revision,
-            local_files_only=True,
+            allow_patterns=list(one.need.hub.patterns), local_files_only=True,
         )  # fmt: skip
     except (LocalEntryNotFoundError, ValueError):
         return False
