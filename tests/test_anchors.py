@@ -79,14 +79,14 @@ def test_an_anchor_survives_its_file_and_knows_its_metric() -> None:
 def test_a_tolerance_that_the_items_cannot_prove_names_the_smallest() -> None:
     smallest = anchors.smallest_provable(100, 0.6, runs=12)
     with pytest.raises(GroundedError) as caught:
-        anchor(tolerance=0.01).check(items=100, runs=12)
+        anchors.check(anchor(tolerance=0.01), items=100, runs=12)
     assert str(caught.value) == (
         f"anchor.tolerance: found 0.01, wanted at least {smallest:.3f} "
         "(the smallest provable with 100 items and 12 runs an arm)"
     )
-    anchor(tolerance=smallest).check(items=100, runs=12)
+    anchors.check(anchor(tolerance=smallest), items=100, runs=12)
     # a goal that is not known yet is taken where answers vary most
-    assert anchor(scale="gain").provable(100, 12) == anchors.smallest_provable(100, 0.5, 12)
+    assert anchors.provable(anchor(scale="gain"), 100, 12) == anchors.smallest_provable(100, 0.5, 12)
     with pytest.raises(GroundedError, match="found 1 items and 12 runs, wanted 2 and 1 or more"):
         anchors.smallest_provable(1, 0.5, 12)
 

@@ -6,7 +6,7 @@ estimated cell by cell (`estimates`); and the two arms are compared on the same 
 (`variance_ratio`, `stability`).
 """
 
-from grounded.anchors.anchor import RULES, Anchor, read, smallest_provable
+from grounded.anchors.anchor import check, provable, read, smallest_provable
 from grounded.anchors.cells import estimates
 from grounded.anchors.equivalence import Equivalence, tost
 from grounded.anchors.estimators import isotonic, weights
@@ -14,6 +14,7 @@ from grounded.anchors.matching import Matched, at, fixed, levels, match
 from grounded.anchors.ranking import Stability, flips, stability
 from grounded.anchors.spread import Ratio, pairs, smallest_ratio, variance_ratio, variances
 from grounded.anchors.tables import answers, curves, verdicts
+from grounded.study.anchoring import RULES, Anchor
 
 __all__ = [
     "RULES",
@@ -24,6 +25,7 @@ __all__ = [
     "Stability",
     "answers",
     "at",
+    "check",
     "curves",
     "estimates",
     "fixed",
@@ -32,6 +34,7 @@ __all__ = [
     "levels",
     "match",
     "pairs",
+    "provable",
     "read",
     "smallest_provable",
     "smallest_ratio",

@@ -1,60 +1,38 @@
-"""The anchor: the capability goal at which runs are compared, as a part of a study.
+"""What an anchor's tolerance can prove, and an anchor from a mapping.
 
-The paper asks for a goal and does not define one; metric, goal, tolerance and rule are ours.
+The anchor itself is a part of the study: `grounded.study.anchoring`.
 """
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, get_args
+from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 from scipy import stats
 
 from grounded.errors import GroundedError
-from grounded.study.parts import Part
+from grounded.study.anchoring import Anchor
 
-Rule = Literal["nearest", "first_crossing", "interpolated"]
-RULES: tuple[str, ...] = get_args(Rule)
-Goal = Annotated[float, Field(gt=0, lt=1)]
 ALPHA = 0.05  # of a test of equivalence
 
 
-class Anchor(Part):
-    """A capability goal.
+def provable(anchor: Anchor, items: int, runs: int) -> float:
+    """The smallest tolerance that `items` reporting items prove between arms of `runs` runs.
 
-    metric: which accuracy on the task. kappa: the goal, in (0, 1); as `scale` says, an accuracy
-    (absolute) or the share of the way from the base model to the best run (gain). tolerance: the
-    difference of capability, in (0, 1), below which two arms count as matched; the rule `nearest`
-    takes no checkpoint further away. rule: how a run's checkpoints give its value at the goal.
+    A goal that is a share of the gain is not known beforehand: it is taken at the accuracy of
+    one half, where an answer varies most.
     """
+    return smallest_provable(items, anchor.kappa if anchor.scale == "absolute" else 0.5, runs)
 
-    metric: Literal["strict", "format_free"]
-    scale: Literal["absolute", "gain"]
-    kappa: Goal
-    tolerance: Goal
-    rule: Rule
 
-    @property
-    def column(self) -> str:
-        """The column of `statistics.frames.capability` that holds the metric."""
-        return "capability" if self.metric == "strict" else "capability_free"
-
-    def provable(self, items: int, runs: int) -> float:
-        """The smallest tolerance that `items` reporting items prove between arms of `runs` runs.
-
-        A goal that is a share of the gain is not known beforehand: it is taken at the accuracy
-        of one half, where an answer varies most.
-        """
-        return smallest_provable(items, self.kappa if self.scale == "absolute" else 0.5, runs)
-
-    def check(self, items: int, runs: int) -> None:
-        """GroundedError for a tolerance that such a design cannot prove, with the smallest."""
-        smallest = self.provable(items, runs)
-        if self.tolerance < smallest:
-            raise GroundedError(
-                f"anchor.tolerance: found {self.tolerance:g}, wanted at least {smallest:.3f} "
-                f"(the smallest provable with {items} items and {runs} runs an arm)"
-            )
+def check(anchor: Anchor, items: int, runs: int) -> None:
+    """GroundedError for a tolerance that such a design cannot prove, with the smallest."""
+    smallest = provable(anchor, items, runs)
+    if anchor.tolerance < smallest:
+        raise GroundedError(
+            f"anchor.tolerance: found {anchor.tolerance:g}, wanted at least {smallest:.3f} "
+            f"(the smallest provable with {items} items and {runs} runs an arm)"
+        )
 
 
 def smallest_provable(items: int, capability: float, runs: int = 1) -> float:

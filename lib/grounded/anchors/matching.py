@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from grounded.anchors.anchor import Anchor
+from grounded.study.anchoring import Anchor
 from grounded.anchors.estimators import ROUNDING, isotonic, weights
 from grounded.errors import GroundedError
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import pandas as pd
 
 from grounded import paths, records
-from grounded.anchors.anchor import Anchor
+from grounded.study.anchoring import Anchor
 from grounded.statistics import columns
 from grounded.statistics.frames import (
     TRUTH_JUDGES,

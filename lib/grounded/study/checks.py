@@ -43,6 +43,7 @@ def check(study: "Study") -> None:
     _grid(study)
     _measured(study)
     _arms(study)
+    _anchoring(study)
     from grounded.study.grid import field_at
 
     for path in study.ours:
@@ -138,3 +139,39 @@ def _arms(study: "Study") -> None:
                     refuse(f"arms.{name}.{field}", repr(found), f"one of {', '.join(ones)}")
     if twice := repeated(run.id for run in study.runs(arm=None)):
         refuse("arms", twice[0], "each run once (duplicate run)")
+
+
+def _anchoring(study: "Study") -> None:
+    """A goal whose tolerance the items can prove, and enough runs of each kind to resample."""
+    asked = study.anchoring
+    if asked is None:
+        return
+    if asked.judge not in study.judges:
+        refuse("anchoring.judge", repr(asked.judge), f"one of {', '.join(study.judges)}")
+    if list(asked.curve) != sorted(set(asked.curve)):
+        refuse("anchoring.curve", list(asked.curve), "goals that rise")
+    sizes = {"": len(study.lora) * len(study.seeds)}
+    for field in ("mitigations", "depths"):
+        name = getattr(asked, field)
+        if name is None:
+            continue
+        if name not in study.arms:
+            arms = ", ".join(study.arms) or "nothing, for the study has no arms"
+            refuse(f"anchoring.{field}", repr(name), f"one of {arms}")
+        arm = study.arms[name]
+        sizes[field] = len(arm.settings or study.lora) * len(arm.seeds or study.seeds)
+        if "lora" not in arm.methods:
+            refuse(f"arms.{name}.methods", ", ".join(arm.methods), "lora among them")
+    from grounded.anchors.anchor import provable
+    from grounded.anchors.grids import FEWEST
+
+    items = min(study.items(task) for task in study.tasks) // 2
+    for field, runs in sizes.items():
+        if runs < FEWEST:
+            where = f"anchoring.{field}" if field else "anchoring"
+            refuse(where, f"{runs} runs a cell", f"{FEWEST} or more to resample runs")
+        if asked.anchor.tolerance < (least := provable(asked.anchor, items, runs)):
+            refuse(
+                "anchoring.anchor.tolerance", asked.anchor.tolerance,
+                f"at least {least:.4f}, the smallest that {items} items and {runs} runs prove",
+            )  # fmt: skip

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, model_validator
 from grounded import paths
 from grounded.errors import GroundedError
 from grounded.study import checks
+from grounded.study.anchoring import Anchoring
 from grounded.study.asking import Benchmark, Judge, KeywordJudge, LanguageJudge, PublicJudge, Task
 from grounded.study.models import Given, MicroModel, Model, PublicModel, Variant
 from grounded.study.parts import (
@@ -56,8 +57,8 @@ class Run:
 
     @property
     def unit(self) -> str:
-        """The file that holds this run's rows in every table."""
-        return f"{self.model}-{self.task}" + (f".{self.arm}" if self.arm else "")
+        """The file that holds this run's rows in every table: of an arm, one a method."""
+        return f"{self.model}-{self.task}" + (f".{self.arm}.{self.method}" if self.arm else "")
 
 
 class Study(Part):
@@ -82,6 +83,7 @@ class Study(Part):
     measure_at: tuple[Rate, ...] = ()
     given: dict[Name, Given] = Field(default_factory=dict)
     arms: dict[Name, Arm] = Field(default_factory=dict)
+    anchoring: Anchoring | None = None
     material: dict[Name, str] = Field(default_factory=dict)
     benchmarks: Annotated[dict[Name, Benchmark], Field(min_length=1)]
     generation: Generation
