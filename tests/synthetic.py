@@ -54,7 +54,7 @@ def write(
     file.parent.mkdir(parents=True, exist_ok=True)
     values = study.model_dump(mode="json", exclude={"absent"}, exclude_none=True)
     file.write_text(yaml.safe_dump(values, sort_keys=False))
-    for number, unit in enumerate(study.units()):
+    for number, unit in enumerate(study.units(arm=None)):
         draw = np.random.default_rng([seed, number])
         runs = study.unit_runs(unit)
         tables = _tables(study, runs, harm, start, missing, draw)

@@ -86,7 +86,9 @@ def test_a_tolerance_that_the_items_cannot_prove_names_the_smallest() -> None:
     )
     anchors.check(anchor(tolerance=smallest), items=100, runs=12)
     # a goal that is not known yet is taken where answers vary most
-    assert anchors.provable(anchor(scale="gain"), 100, 12) == anchors.smallest_provable(100, 0.5, 12)
+    assert anchors.provable(anchor(scale="gain"), 100, 12) == anchors.smallest_provable(
+        100, 0.5, 12
+    )
     with pytest.raises(GroundedError, match="found 1 items and 12 runs, wanted 2 and 1 or more"):
         anchors.smallest_provable(1, 0.5, 12)
 

@@ -76,6 +76,11 @@ def study(size: Size) -> Study:
         "judges": _some(values["judges"], size.judges),
         "ours": {},
     }
+    for field in ("arms", "variants", "anchoring"):
+        asked = values.pop(field, {})
+    if size.settings * size.seeds >= 5:  # as many runs a cell as a goal asks for
+        asked = {n: v for n, v in asked.items() if n not in ("mitigations", "depths")}
+        values["anchoring"] = asked | {"anchor": asked["anchor"] | {"tolerance": 0.3}}
     return parse(yaml.safe_dump(values, sort_keys=False))
 
 
@@ -119,6 +124,13 @@ def _unit(study: Study, unit: str, draw: np.random.Generator) -> None:
     _write(study, "capability", unit, ids, key | {
         "answer": _same("x", correct.size), "correct": correct.ravel(),
         "correct_format_free": free.ravel(),
+    })  # fmt: skip
+
+    points = _key((len(ids), len(steps)), [("run", ids), ("step", steps)])
+    _write(study, "checkpoints", unit, ids, points | {
+        "epoch": np.tile([study.steps.get(step, 0.0) for step in steps], len(ids)),
+        "loss": 2 - grow.ravel(), "update_norm": grow.ravel(),
+        "adapter": _same("generated", grow.size),
     })  # fmt: skip
 
     names = sorted(study.benchmarks)

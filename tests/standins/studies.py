@@ -13,8 +13,8 @@ from standins.hub import WEB, Hub
 def shrunk(hub: Hub, home: Path, name: str, **changes: Any) -> dict[str, Any]:
     """Write data/<name>/study.yaml in a home: all of the study's parts, one run of each.
 
-    One LoRA setting, one seed, one epoch, as many examples as the smallest stand-in has. changes:
-    fields, or the names to keep of one, as a list. The addresses of prompt texts become the hub's.
+    One LoRA setting, one seed, one epoch, no goal, as many examples as the smallest stand-in has.
+    changes: fields, or the names to keep of one, as a list. The addresses of prompt texts become the hub's.
     """
     file = paths.repository() / "data" / name / "study.yaml"
     values = yaml.safe_load(file.read_text(encoding="utf-8")) | {"ours": {}}
@@ -22,6 +22,7 @@ def shrunk(hub: Hub, home: Path, name: str, **changes: Any) -> dict[str, Any]:
     values |= {"seeds": [0], "measure_at": [1], "test_items": 2}
     values["training"] |= {"epochs": 1, "batch_size": 2, "device_batch_size": 1}
     values["generation"] |= {"max_new_tokens": 8, "batch_size": 8}
+    values.pop("anchoring", None)  # one run of each has no spread
     for field, change in copy.deepcopy(changes).items():
         if isinstance(change, list) and isinstance(values[field], dict):
             change = {one: values[field][one] for one in change}

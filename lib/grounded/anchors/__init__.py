@@ -13,7 +13,16 @@ from grounded.anchors.estimators import isotonic, weights
 from grounded.anchors.matching import Matched, at, fixed, levels, match
 from grounded.anchors.ranking import Stability, flips, stability
 from grounded.anchors.spread import Ratio, pairs, smallest_ratio, variance_ratio, variances
-from grounded.anchors.tables import answers, curves, verdicts
+from grounded.anchors.tables import (
+    about,
+    answers,
+    curves,
+    disagreement,
+    incoherence,
+    progress,
+    twin_benchmarks,
+    verdicts,
+)
 from grounded.study.anchoring import RULES, Anchor
 
 __all__ = [
@@ -23,23 +32,28 @@ __all__ = [
     "Matched",
     "Ratio",
     "Stability",
+    "about",
     "answers",
     "at",
     "check",
     "curves",
+    "disagreement",
     "estimates",
     "fixed",
     "flips",
+    "incoherence",
     "isotonic",
     "levels",
     "match",
     "pairs",
+    "progress",
     "provable",
     "read",
     "smallest_provable",
     "smallest_ratio",
     "stability",
     "tost",
+    "twin_benchmarks",
     "variance_ratio",
     "variances",
     "verdicts",

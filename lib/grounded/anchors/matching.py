@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from grounded.study.anchoring import Anchor
 from grounded.anchors.estimators import ROUNDING, isotonic, weights
 from grounded.errors import GroundedError
+from grounded.study.anchoring import Anchor
 
 NAN = float("nan")
 CHOSEN = ["run", "step", "weight"]

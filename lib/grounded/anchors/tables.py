@@ -1,59 +1,66 @@
-"""What anchoring reads of a study's tables: curves, single answers, single verdicts.
+"""What anchoring reads of a study's tables: curves, single answers, single verdicts, other courses.
 
-The base model's rows stand as step 0 of each of its runs: a path starts there, and no run is it.
+Of the main grid, or of an arm by its name. The base model's rows stand as step 0 of each of its
+runs: a path starts there, and no run is it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 
 from grounded import paths, records
-from grounded.study.anchoring import Anchor
 from grounded.statistics import columns
-from grounded.statistics.frames import (
-    TRUTH_JUDGES,
-    capability,
-    check_judges,
-    harmful_benchmarks,
-    with_base,
-)
-from grounded.study import BASE, Study
+from grounded.statistics.frames import DETECTOR, TRUTH_JUDGES, check_judges, harmful_benchmarks
+from grounded.study import BASE, Run, Study
+from grounded.study.anchoring import Anchor
 
-ABOUT = ["model", "task", "setting", "seed"]
+ABOUT = ["model", "task", "method", "knob", "setting", "seed"]
+Only = Mapping[str, Sequence[str]]
 
 
-def curves(study: Study, anchor: Anchor) -> pd.DataFrame:
+def curves(study: Study, anchor: Anchor, arm: str = "") -> pd.DataFrame:
     """Capability along every run, by the anchor's metric, on both halves of the items.
 
-    Columns: model, task, setting, seed, run, step, epoch, select and report (0..1), items (of the
-    reporting half).
+    Columns: model, task, method, knob (nan: none), setting, seed, run, step, epoch, select and
+    report (0..1), items (of the reporting half).
     """
-    halves = [with_base(study, capability(study, half)) for half in ("select", "report")]
-    select, report = (half.rename(columns={anchor.column: "value"}) for half in halves)
-    joined = report.merge(
-        select[["run", "step", "value"]], on=["run", "step"], suffixes=("_report", "_select"),
-        validate="one_to_one",
-    )  # fmt: skip
-    joined = joined.rename(columns={"value_select": "select", "value_report": "report"})
+    correct = "correct" if anchor.metric == "strict" else "correct_format_free"
+    parts = []
+    for runs, frame in _units(study, "capability", ["task", "item", correct], arm):
+        own = frame[frame["task"] == runs[0].task]
+        report = own["item"] % 2 == 1
+        right = own[correct] == 1
+        found = columns.count(own, ["run", "step"], items=report, right=right & report,
+                              others=~report, right_others=right & ~report)  # fmt: skip
+        found["report"] = found["right"] / found["items"]
+        found["select"] = found["right_others"] / found["others"]
+        spread = _spread_base(runs, found[["run", "step", "select", "report", "items"]])
+        parts.append(spread.merge(_epochs(study, runs), on=["run", "step"], validate="one_to_one"))
+    joined = about(study, arm).merge(pd.concat(parts, ignore_index=True), on="run")
     return joined[[*ABOUT, "run", "step", "epoch", "select", "report", "items"]]
 
 
-def answers(study: Study, anchor: Anchor, models: Sequence[str] | None = None) -> pd.DataFrame:
+def about(study: Study, arm: str = "") -> pd.DataFrame:
+    """What the study says of each run: model, task, method, knob, setting, seed, run."""
+    rows = [(r.model, r.task, r.method, r.knob, r.setting, r.seed, r.id)
+            for r in study.runs(arm=arm)]  # fmt: skip
+    return pd.DataFrame(rows, columns=[*ABOUT, "run"]).astype({"knob": "float64"})
+
+
+def answers(study: Study, anchor: Anchor, arm: str = "") -> pd.DataFrame:
     """Single answers on the reporting half: run, step, item, value (1 right, 0 wrong)."""
     column = "correct" if anchor.metric == "strict" else "correct_format_free"
     parts = []
-    for model, task, frame in _units(study, "capability", ["task", "item", column], models):
-        frame = frame[(frame["item"] % 2 == 1) & (frame["task"] == task)]
+    for runs, frame in _units(study, "capability", ["task", "item", column], arm):
+        frame = frame[(frame["item"] % 2 == 1) & (frame["task"] == runs[0].task)]
         frame = frame.rename(columns={column: "value"})[["run", "step", "item", "value"]]
-        parts.append(_spread_base(study, model, task, frame))
+        parts.append(_flags(_spread_base(runs, frame)))
     return records.join(parts)
 
 
 def verdicts(
-    study: Study,
-    judge: str,
-    benchmarks: Sequence[str] | None = None,
-    models: Sequence[str] | None = None,
+    study: Study, judge: str, benchmarks: Sequence[str] | None = None, arm: str = ""
 ) -> pd.DataFrame:
     """One judge's single verdicts, or `truth:harm`: run, step, prompt, value (1, 0, nan).
 
@@ -61,37 +68,112 @@ def verdicts(
     """
     check_judges(study, [judge])
     wanted = list(benchmarks or harmful_benchmarks(study))
-    truth = TRUTH_JUDGES.get(judge.removeprefix("truth:")) if ":" in judge else None
-    table, column = ("replies", truth) if truth else ("verdicts", "label")
-    only = {"benchmark": wanted} | ({} if truth else {"judge": [judge]})
+    if truth := TRUTH_JUDGES.get(judge.removeprefix("truth:")) if ":" in judge else None:
+        return _said(study, "replies", truth, {"benchmark": wanted}, arm)
+    return _said(study, "verdicts", "label", {"benchmark": wanted, "judge": [judge]}, arm)
+
+
+def incoherence(
+    study: Study, benchmarks: Sequence[str] | None = None, arm: str = ""
+) -> pd.DataFrame:
+    """Whether the detector finds a reply incoherent: run, step, prompt, value (1, 0)."""
+    wanted = list(benchmarks or harmful_benchmarks(study))
+    only = {"benchmark": wanted, "detector": [DETECTOR]}
+    found = _said(study, "coherence", "label", only, arm)
+    return found.assign(value=1 - found["value"])
+
+
+def disagreement(study: Study, first: str, second: str, arm: str = "") -> pd.DataFrame:
+    """Whether two judges differ on a reply to a harmful request: run, step, prompt, value."""
+    one, two = (verdicts(study, judge, arm=arm) for judge in (first, second))
+    place = columns.find(one, two, ["run", "step", "prompt"])
+    return one.assign(value=(one["value"] - two["value"].to_numpy()[place]).abs())
+
+
+def progress(study: Study, what: str, arm: str = "") -> pd.DataFrame:
+    """Another course that a run takes, in the place of capability: run, step, select, report.
+
+    what: `loss` (training loss, negative), `norm` (of the update), or `twins` (the share of
+    benign twins of the safety prompts that are no longer fulfilled). A base model has no training
+    loss: the largest of any checkpoint stands there.
+    """
+    if what == "twins":
+        return _twins(study, arm)
+    column = {"loss": "loss", "norm": "update_norm"}[what]
+    units = _arm_units(study, arm)
+    table = records.join(
+        [
+            records.read(paths.table(study.name, "checkpoints", unit), "checkpoints")
+            for unit in units
+        ]
+    )
+    value = -table[column] if what == "loss" else table[column]
+    runs = [run for unit in units for run in study.unit_runs(unit)]
+    start = float(value.min()) if what == "loss" else 0.0
+    base = pd.DataFrame({"run": [run.id for run in runs], "step": 0, "select": start})
+    own = table[["run", "step"]].astype({"run": str, "step": int}).assign(select=value)
+    found = pd.concat([base, own], ignore_index=True)
+    return found.assign(report=found["select"])
+
+
+def _twins(study: Study, arm: str) -> pd.DataFrame:
+    names = twin_benchmarks(study)
+    said = _said(study, "replies", TRUTH_JUDGES["compliance"], {"benchmark": names}, arm)
+    lost = 1 - said.groupby(["run", "step"], observed=True)["value"].mean()
+    found = lost.rename("select").reset_index().astype({"run": str, "step": int})
+    return found.assign(report=found["select"])
+
+
+def twin_benchmarks(study: Study) -> list[str]:
+    """The benchmarks that are benign twins of others, where the truth of a reply is known."""
+    return [name for name in study.benchmarks if study.has_truth and name.endswith("_twins")]
+
+
+def _said(study: Study, table: str, column: str, only: Only, arm: str) -> pd.DataFrame:
+    """A flag of every reply: run, step, prompt, value (1, 0, nan)."""
     parts = []
-    for model, task, frame in _units(study, table, ["benchmark", "prompt", column], models, only):
+    for runs, frame in _units(study, table, ["benchmark", "prompt", column], arm, only):
         frame = columns.prompts(frame.rename(columns={column: "value"}))
-        parts.append(_spread_base(study, model, task, frame[["run", "step", "prompt", "value"]]))
+        parts.append(_flags(_spread_base(runs, frame[["run", "step", "prompt", "value"]])))
     return records.join(parts)
 
 
+def _arm_units(study: Study, arm: str) -> list[str]:
+    return list(dict.fromkeys(run.unit for run in study.runs(arm=arm)))
+
+
 def _units(
-    study: Study,
-    table: str,
-    wanted: list[str],
-    models: Sequence[str] | None,
-    only: Mapping[str, Sequence[str]] | None = None,
-) -> Iterator[tuple[str, str, pd.DataFrame]]:
-    """Model, task and rows of each task's runs, with those of their base model."""
-    for model in models or list(study.models):
-        read = [*wanted, "run", "step"]
-        base = columns.read(paths.table(study.name, table, f"{model}-{BASE}"), table, read, only)
-        for task in study.tasks:
-            file = paths.table(study.name, table, f"{model}-{task}")
-            yield model, task, records.join([base, columns.read(file, table, read, only)])
+    study: Study, table: str, wanted: list[str], arm: str, only: Only | None = None
+) -> Iterator[tuple[list[Run], pd.DataFrame]]:
+    """The runs of each unit and their rows, with those of their base model."""
+    read = [*wanted, "run", "step"]
+    bases: dict[str, pd.DataFrame] = {}
+    for unit in _arm_units(study, arm):
+        runs = study.unit_runs(unit)
+        model = runs[0].model
+        if model not in bases:
+            file = paths.table(study.name, table, f"{model}-{BASE}")
+            bases = {model: columns.read(file, table, read, only)}
+        own = columns.read(paths.table(study.name, table, unit), table, read, only)
+        yield runs, records.join([bases[model], own])
 
 
-def _spread_base(study: Study, model: str, task: str, frame: pd.DataFrame) -> pd.DataFrame:
-    """The base model's rows as step 0 of every run of the task; values as 1, 0 and nan."""
-    is_base = frame["run"] == f"{model}.{BASE}"
-    runs = pd.DataFrame({"run": pd.Categorical([run.id for run in study.runs(model, task)])})
-    base = runs.merge(frame[is_base].drop(columns="run"), how="cross")
+def _spread_base(runs: Sequence[Run], frame: pd.DataFrame) -> pd.DataFrame:
+    """The base model's rows as step 0 of every run."""
+    is_base = frame["run"] == f"{runs[0].model}.{BASE}"
+    names = pd.DataFrame({"run": pd.Categorical([run.id for run in runs])})
+    base = names.merge(frame[is_base].drop(columns="run"), how="cross")
     own = frame[~is_base].assign(run=frame["run"].cat.remove_unused_categories())
-    joined = records.join([base[frame.columns], own])
-    return joined.assign(value=columns.values(joined["value"]))
+    return records.join([base[frame.columns], own])
+
+
+def _flags(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.assign(value=columns.values(frame["value"]))
+
+
+def _epochs(study: Study, runs: Sequence[Run]) -> pd.DataFrame:
+    """run, step, epoch of each checkpoint; a run that stops itself has steps of its own."""
+    file = paths.table(study.name, "checkpoints", runs[0].unit)
+    table = columns.read(file, "checkpoints", ["run", "step", "epoch"])
+    base = pd.DataFrame({"run": [run.id for run in runs], "step": np.int16(0), "epoch": 0.0})
+    return pd.concat([base, table.astype({"run": str})], ignore_index=True)

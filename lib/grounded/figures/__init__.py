@@ -7,6 +7,7 @@ read at import.
 import io
 import json
 import math
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -103,6 +104,18 @@ def share_axis(axes: Axes, direction: str = "y") -> None:
     axis = axes.yaxis if direction == "y" else axes.xaxis
     (axes.set_ylim if direction == "y" else axes.set_xlim)(-0.03, 1.03)
     axis.set_ticks([0, 0.25, 0.5, 0.75, 1], ["0", ".25", ".5", ".75", "1"])
+
+
+def ratio_axis(axes: Axes) -> None:
+    """A logarithmic x axis for ratios, with ticks at 1, 2 and 5 of each power of ten."""
+    axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    steps = (1, 2, 5) if math.log10(high / low) < 1.8 else (1,)
+    ticks = [step * 10.0**power for power in powers for step in steps]
+    ticks = [tick for tick in ticks if low <= tick <= high]
+    axes.set_xticks(ticks, [f"{tick:g}".removeprefix("0") for tick in ticks])
+    axes.set_xticks([], minor=True)
 
 
 def letter(axes: Axes, text: str, left: float = 0.0) -> None:
@@ -222,3 +235,14 @@ def main_judge(study: Study, kind: str, name: str = "") -> str:
             if judge.kind == wanted:
                 return one
     return next(iter(study.judges))
+
+
+def note(text: str) -> Figure:
+    """A figure that says why there is none, so that a reader misses nothing in silence."""
+    with style():
+        figure = Figure((COLUMN, 0.9), layout="constrained")
+        axes = figure.subplots()
+        axes.set_axis_off()
+        lines = textwrap.fill(text.replace("`", ""), 58)
+        axes.text(0.5, 0.5, lines, transform=axes.transAxes, ha="center", va="center", color="#444")
+    return figure
