@@ -16,7 +16,8 @@ export HF_HUB_DISABLE_TELEMETRY = 1
 run = .venv/bin/python -m workflow
 tests = .venv/bin/python -m pytest -n $(JOBS) --dist worksteal
 
-.PHONY: help figures test check reproduce models notebooks bench bench-gpu bench-scale lint clean test-all lock setup
+.PHONY: help figures test check reproduce models notebooks redact export import bench bench-gpu \
+	bench-scale lint clean test-all lock setup
 
 help:  ## this list
 	@echo "make TARGET [STUDY=$(STUDY)] [JOBS=$(JOBS)]"
@@ -39,6 +40,15 @@ notebooks: setup  ## execute the notebooks and put the executed copies in notebo
 
 check: setup  ## is all that a study of real models names within reach, and what will it cost
 	@$(run) check $(STUDY)
+
+redact: setup  ## tables without a word of text, in data/STUDY/redacted/
+	@$(run) redact $(STUDY)
+
+export: setup  ## the study as one file to keep: build/export/STUDY.zip
+	@$(run) export $(STUDY)
+
+import: setup  ## put a study in place from such a file: make import ARCHIVE=path
+	@$(run) import "$(ARCHIVE)"
 
 bench: setup  ## what share of the time goes into starting kernels and imports
 	@$(run) bench $(STUDY) --jobs $(JOBS)

@@ -7,13 +7,14 @@ import signal
 import sys
 import time
 from collections.abc import Iterable
+from pathlib import Path
 
 from grounded import paths, study
 from grounded.errors import GroundedError
 from grounded.stages.status import Status, status
 from grounded.study import Study
+from workflow import archive, compare, drawn, graph, jobs
 from workflow import bench as benches
-from workflow import compare, drawn, graph, jobs
 from workflow.notebooks import figure_notebooks
 
 DEFAULT = "micro"  # the study of the committed notebooks
@@ -122,6 +123,18 @@ def bench(asked: Study, cores: int) -> None:
         measure(asked, cores)
 
 
+def redact(asked: Study, cores: int) -> None:
+    """Write the study's tables without their texts."""
+    made = archive.redact_tables(asked)
+    print(f"{len(made)} tables without texts in {paths.shown(paths.data(asked.name) / 'redacted')}")
+
+
+def export(asked: Study, cores: int) -> None:
+    """Write the study as one file to keep."""
+    made = archive.export(asked)
+    print(f"{made.relative_to(paths.repository())}: {made.stat().st_size / 1e6:.1f} MB")
+
+
 def check(name: str) -> int:
     """Say whether a study can be run here, before anything is spent; the exit status."""
     asked = study.load(name)
@@ -158,10 +171,11 @@ def _explain(asked: Study, stale: Iterable[Status], figures: int) -> None:
 
 def main() -> int:
     """Parse the command line and do what it asks; the exit status."""
-    targets = {f.__name__: f for f in (figures, models, reproduce, notebooks, bench)}
+    targets = {f.__name__: f for f in (figures, models, reproduce, notebooks, bench,
+                                          redact, export)}  # fmt: skip
     parser = argparse.ArgumentParser(prog="workflow", description=__doc__)
-    parser.add_argument("target", choices=[*targets, "check"])
-    parser.add_argument("study")
+    parser.add_argument("target", choices=[*targets, "check", "import"])
+    parser.add_argument("study", help="its name; of `import` the archive's file")
     parser.add_argument("--jobs", type=int, default=1, help="how many processes side by side")
     asked = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -169,6 +183,9 @@ def main() -> int:
     try:
         if asked.target == "check":
             return check(asked.study)
+        if asked.target == "import":
+            print(f"{archive.bring(Path(asked.study))}: put in place")
+            return 0
         targets[asked.target](ready(asked.study), asked.jobs)
     except GroundedError as error:
         for line in str(error).splitlines():

@@ -14,7 +14,8 @@ def shrunk(hub: Hub, home: Path, name: str, **changes: Any) -> dict[str, Any]:
     """Write data/<name>/study.yaml in a home: all of the study's parts, one run of each.
 
     One LoRA setting, one seed, one epoch, no goal, as many examples as the smallest stand-in has.
-    changes: fields, or the names to keep of one, as a list. The addresses of prompt texts become the hub's.
+    changes: fields, or the names to keep of one, as a list. The addresses of prompt texts become
+    the hub's.
     """
     file = paths.repository() / "data" / name / "study.yaml"
     values = yaml.safe_load(file.read_text(encoding="utf-8")) | {"ours": {}}

@@ -1,0 +1,46 @@
+"""Tables without a word of text: what of a study of real models may leave the machine."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from grounded.records.files import metadata, replacing
+from grounded.records.schemas import SCHEMAS
+
+
+def texts(table: str) -> list[str]:
+    """The columns of a table that hold what a model wrote: its plain text columns.
+
+    Names (of runs, benchmarks, judges) are categories, and an adapter's column is a hash already.
+    """
+    columns = SCHEMAS[table].columns
+    return [n for n, c in columns.items() if c.type == pa.string() and n != "adapter"]
+
+
+def redact(source: Path, target: Path, table: str) -> None:
+    """Write a table with the sha256 of each text in its place; everything else is as it was.
+
+    The same text has the same hash, so repetition can be seen and nothing read. The file says
+    `redacted`, and still records the sha of the rows with their text: what was made from them is
+    current as long as they are. RecordsError for a file that is no table.
+    """
+    about = metadata(source) | {"redacted": True}
+    arrow = pq.read_table(source, partitioning=None)
+    for name in texts(table):
+        hashed = [None if text is None else sha(text) for text in arrow[name].to_pylist()]
+        place = arrow.column_names.index(name)
+        arrow = arrow.set_column(place, arrow.schema.field(name), pa.array(hashed, pa.string()))
+    arrow = arrow.replace_schema_metadata({"grounded": json.dumps(about, sort_keys=True)})
+    with replacing(target) as temporary:
+        pq.write_table(
+            arrow, temporary, compression="zstd", compression_level=12,
+            row_group_size=max(1, len(arrow)),
+        )  # fmt: skip
+
+
+def sha(text: str) -> str:
+    """The sha256 of a text, as hexadecimal digits."""
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()

@@ -1,0 +1,184 @@
+"""What leaves the machine: tables without text, and a study as one file that can be put back."""
+
+import hashlib
+import json
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import synthetic
+from test_figures import run_notebook
+
+from grounded import paths, records
+from grounded.errors import GroundedError
+from grounded.records.redacted import redact, sha, texts
+from grounded.study import Study
+from workflow import archive
+
+RISE = {"open_instructions": 0.7, "yes_no": 0.3}
+
+
+@pytest.fixture()
+def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
+    monkeypatch.setenv("GROUNDED_HOME", str(tmp_path / "home"))
+    found = synthetic.study(models=["micro-llama-s"])
+    synthetic.write(found, RISE)
+    return found
+
+
+# ---- redacted
+
+
+def test_no_text_is_left_and_nothing_else_is_changed(study: Study) -> None:
+    made = archive.redact_tables(study)
+    assert len(made) == len(records.SCHEMAS) * len(study.units(arm=None))
+    for file in made:
+        table = file.parent.name
+        source = paths.table(study.name, table, file.stem)
+        before, after = (records.read(f, table) for f in (source, file))
+        hidden = texts(table)
+        pd.testing.assert_frame_equal(before.drop(columns=hidden), after.drop(columns=hidden))
+        for name in hidden:
+            assert after[name].tolist() == [sha(text) for text in before[name]]
+        one, other = records.metadata(source), records.metadata(file)
+        assert other == one | {"redacted": True}
+    assert {t: texts(t) for t in records.SCHEMAS if texts(t)} == {
+        "capability": ["answer"], "replies": ["text"]
+    }  # fmt: skip
+    raw = b"".join(file.read_bytes() for file in made)
+    assert b"reply 7" not in raw
+
+
+def test_redacted_rows_are_not_taken_for_the_rows_themselves(study: Study, tmp_path: Path) -> None:
+    unit = study.units()[1]
+    file = tmp_path / "replies.parquet"
+    redact(paths.table(study.name, "replies", unit), file, "replies")
+    with pytest.raises(GroundedError, match="found other rows of"):
+        records.verify(file, "replies")
+    with pytest.raises(GroundedError, match="found no such file, wanted a table"):
+        redact(tmp_path / "nothing.parquet", file, "replies")
+
+
+def test_the_same_figures_come_from_redacted_tables(study: Study) -> None:
+    run_notebook("figure_1_epochs")
+    folder = paths.figures(study.name)
+    before = {f.name: f.read_bytes() for f in folder.iterdir()}
+    for file in archive.redact_tables(study):
+        file.replace(paths.table(study.name, file.parent.name, file.stem))
+    run_notebook("figure_1_epochs")
+    assert {f.name: f.read_bytes() for f in folder.iterdir()} == before
+
+
+# ---- the archive
+
+
+def test_a_fresh_folder_has_the_same_study_and_draws_the_same_figures(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_notebook("figure_1_epochs")
+    made = archive.export(study)
+    kept = tmp_path / "kept.zip"
+    made.replace(kept)
+    folder = paths.figures(study.name)
+    before = {f.name: f.read_bytes() for f in folder.iterdir()}
+    tables = {f: f.read_bytes() for f in paths.data(study.name).rglob("*.parquet")}
+    monkeypatch.setenv("GROUNDED_HOME", str(tmp_path / "elsewhere"))
+    assert archive.bring(kept) == study.name
+    for file, content in tables.items():
+        again = paths.data(study.name) / file.relative_to(tmp_path / "home/data/synthetic")
+        assert again.read_bytes() == content
+    fresh = paths.figures(study.name)
+    assert fresh != folder and {f.name: f.read_bytes() for f in fresh.iterdir()} == before
+    for file in fresh.iterdir():
+        file.unlink()
+    run_notebook("figure_1_epochs")
+    assert {f.name: f.read_bytes() for f in fresh.iterdir()} == before
+    archive.bring(kept)  # once more changes nothing
+    paths.study_file(study.name).write_text("name: mine\n")
+    with pytest.raises(GroundedError, match="study.yaml: found another content than the archive"):
+        archive.bring(kept)
+    assert paths.study_file(study.name).read_text() == "name: mine\n"
+
+
+def test_the_same_study_gives_the_same_bytes_and_every_file_has_its_sum(study: Study) -> None:
+    made = archive.export(study)
+    first = made.read_bytes()
+    assert archive.export(study).read_bytes() == first
+    with zipfile.ZipFile(made) as opened:
+        names = set(opened.namelist())
+        graph = json.loads(opened.read(archive.METADATA))["@graph"]
+        told = {one["@id"]: one for one in graph}
+        assert names - {archive.METADATA} == {n for n, one in told.items() if "sha256" in one}
+        for name in names - {archive.METADATA}:
+            assert told[name]["sha256"] == hashlib.sha256(opened.read(name)).hexdigest()
+    assert {"data/synthetic/study.yaml", "requirements.lock", "CITATION.cff",
+            "notebooks/figure_1_epochs.ipynb", "LICENSE"} <= names  # fmt: skip
+    assert not [n for n in names if "/." in n or n.startswith("/")]
+    action = told["#drawn"]
+    assert action["@type"] == "CreateAction" and action["instrument"] == {"@id": "#code"}
+    assert re.fullmatch("[0-9a-f]{40}|not known", told["#code"]["version"])
+    assert told["./"]["creator"] == {"@id": "#contributors"}
+    assert told["#contributors"]["name"] == "The contributors"
+    made.unlink()
+
+
+def test_an_archive_that_was_changed_puts_nothing_in_place(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = archive.export(study)
+    with zipfile.ZipFile(made) as opened:
+        files = {name: opened.read(name) for name in opened.namelist()}
+    made.unlink()
+    monkeypatch.setenv("GROUNDED_HOME", str(tmp_path / "elsewhere"))
+
+    def packed(changed: dict[str, bytes | None]) -> Path:
+        file = tmp_path / "changed.zip"
+        with zipfile.ZipFile(file, "w") as opened:
+            for name, content in (files | changed).items():
+                if content is not None:
+                    opened.writestr(name, content)
+        return file
+
+    name = "data/synthetic/study.yaml"
+    for changed, message in (
+        ({name: b"name: other"}, f"{name}: found sha256 .*, wanted [0-9a-f]{{64}}"),
+        ({name: None}, f"{name}: found sha256 no such file, wanted [0-9a-f]{{64}}"),
+        ({"data/new": b"x"}, "data/new: found sha256 .*, wanted no such file"),
+        ({archive.METADATA: b"{"}, "wanted an archive of `make export`"),
+    ):
+        with pytest.raises(GroundedError, match=message):
+            archive.bring(packed(changed))  # type: ignore[arg-type]
+    graph = json.loads(files[archive.METADATA])
+    outside = "data/../../outside"
+    graph["@graph"].append({"@id": outside, "sha256": hashlib.sha256(b"x").hexdigest()})
+    with pytest.raises(GroundedError, match="found the name 'data/../../outside'"):
+        archive.bring(packed({outside: b"x", archive.METADATA: json.dumps(graph).encode()}))
+    assert not (tmp_path / "elsewhere").exists()
+    nothing = tmp_path / "nothing.zip"
+    nothing.write_bytes(b"PK")
+    with pytest.raises(GroundedError, match="wanted an archive"):
+        archive.bring(nothing)
+
+
+def test_a_study_that_is_not_measured_cannot_be_exported(study: Study) -> None:
+    unit = study.units()[1]
+    paths.table(study.name, "verdicts", unit).unlink()
+    with pytest.raises(GroundedError, match=f"verdicts/{unit}.parquet: found no such file"):
+        archive.export(study)
+
+
+def test_the_command_line_says_what_it_did(study: Study, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "workflow", "redact", study.name]
+    told = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "18 tables without texts in data/synthetic/redacted" in told.stdout
+    command = [sys.executable, "-m", "workflow", "import", str(tmp_path / "none.zip")]
+    failed = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert failed.returncode == 1 and failed.stderr.startswith("error: ")
+    assert len(failed.stderr.splitlines()) == 1
+    file = paths.data(study.name) / "redacted" / "replies"
+    assert pq.read_table(next(file.iterdir())).num_rows > 0
