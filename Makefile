@@ -13,14 +13,14 @@ export TOKENIZERS_PARALLELISM = false
 export PYTHONUNBUFFERED = 1
 export HF_HUB_DISABLE_TELEMETRY = 1
 
-run = .venv/bin/python -m workflow
+run = .venv/bin/python -m workflow $(if $(PROFILE),--profile "$(PROFILE)")
 tests = .venv/bin/python -m pytest -n $(JOBS) --dist worksteal
 
 .PHONY: help figures test check reproduce models notebooks redact export import bench bench-gpu \
-	bench-scale lint clean test-all lock setup
+	bench-scale lint clean test-all test-slurm lock setup
 
 help:  ## this list
-	@echo "make TARGET [STUDY=$(STUDY)] [JOBS=$(JOBS)]"
+	@echo "make TARGET [STUDY=$(STUDY)] [JOBS=$(JOBS)] [PROFILE=slurm]"
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{printf "%-13s%s\n", $$1, $$2}'
 
 figures: setup  ## draw every figure; measure first what is missing or out of date
@@ -64,6 +64,9 @@ lint: setup  ## ruff and mypy
 
 test-all: setup lint  ## lint and all tests
 	@$(tests)
+
+test-slurm: setup  ## a study on a Slurm of two nodes, made here for the purpose (Debian, as root)
+	@.venv/bin/python -m pytest tests/test_slurm.py --slurm
 
 clean:  ## remove caches and what was reproduced; never a table or a figure
 	rm -rf .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .snakemake reproduced build

@@ -25,32 +25,16 @@ def bring_up(asked: Study, cores: int, only: str = "") -> None:
 
     With `only`, that stage alone is made, and nothing is drawn.
     """
-    at_once = beside(asked, cores)
     with graph.alone(asked.name):
         stale = [s for s in status(asked) if s.state == "stale" and only in ("", s.stage)]
         measuring = jobs.measuring(asked, stale)
         names = [] if only else figure_notebooks() if stale else drawn.stale(asked)
         drawing = jobs.drawing(asked, names, after=measuring)
         _explain(asked, stale, len(drawing))
-        if measuring and at_once < cores:
-            graph.run(asked.name, measuring, at_once)
-            graph.run(asked.name, drawing, cores)
-        elif measuring or drawing:
+        if measuring or drawing:
             graph.run(asked.name, [*measuring, *drawing], cores)
         for job in drawing:
             drawn.remember(asked, job.unit)
-
-
-def beside(asked: Study, cores: int) -> int:
-    """How many jobs that measure run side by side: one where real models share a GPU."""
-    if asked.world == "microworld" or cores == 1:
-        return cores
-    import torch
-
-    if not torch.cuda.is_available():
-        return cores
-    print(f"{asked.name}: real models fill the GPU, so they are measured one after the other")
-    return 1
 
 
 def ready(name: str) -> Study:
@@ -177,7 +161,10 @@ def main() -> int:
     parser.add_argument("target", choices=[*targets, "check", "import"])
     parser.add_argument("study", help="its name; of `import` the archive's file")
     parser.add_argument("--jobs", type=int, default=1, help="how many processes side by side")
+    parser.add_argument("--profile", default="", help="a Snakemake profile: slurm, or a folder")
     asked = parser.parse_args()
+    if asked.profile:
+        os.environ[graph.PROFILE] = asked.profile
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     began = time.monotonic()
     try:

@@ -4,8 +4,10 @@ One `make` at a time works on a study in a folder. It holds a lock that the oper
 takes back when the process ends, however it ends: nothing has to be unlocked by hand.
 """
 
+import contextlib
 import fcntl
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -18,9 +20,13 @@ from typing import IO, Any
 
 from grounded import paths
 from grounded.errors import GroundedError
-from workflow.jobs import Job, Plan, save
+from workflow import gpus
+from workflow.jobs import TOLD, Job, Plan, save
 
 SNAKEFILE = Path(__file__).with_name("Snakefile")
+PROFILES = Path(__file__).with_name("profiles")
+PROFILE = "GROUNDED_PROFILE"  # names the Snakemake profile; without it the jobs run here
+POLL = 0.2  # seconds between looks at what the jobs have told
 
 
 class GraphError(GroundedError):
@@ -42,7 +48,8 @@ def alone(study: str) -> Iterator[None]:
 def run(study: str, jobs: Sequence[Job], cores: int) -> dict[str, dict[str, Any]]:
     """Execute the jobs; what each told, by id. To be called inside `alone`.
 
-    On stdout a line for each job that ends, and below it what its notebook printed. GraphError
+    On stdout a line for each job that ends, and below it what its notebook printed. A job tells by
+    a file: on a cluster it ends on another machine. GraphError
     when some failed: what does not need them is made all the same.
     """
     graphs = paths.cache(study) / "graph"
@@ -57,14 +64,12 @@ def run(study: str, jobs: Sequence[Job], cores: int) -> dict[str, dict[str, Any]
         fcntl.flock(alive, fcntl.LOCK_EX)
         process = subprocess.Popen(
             _snakemake(folder, cores),
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
+            stdout=log,
+            stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C reaches this process alone; the jobs end with it
         )
-        assert process.stdout is not None
         try:
-            told = _follow(process.stdout, plan, log)
+            told = _follow(process, folder / TOLD, plan)
         finally:
             fcntl.flock(alive, fcntl.LOCK_UN)
             process.wait()
@@ -91,29 +96,57 @@ def _lock(file: IO[str], meanwhile: str) -> None:
 
 
 def _snakemake(folder: Path, cores: int) -> list[str]:
-    return [
+    """Snakemake's command line: on this machine, or as the profile says, on a cluster."""
+    command = [
         *(sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE)),
         *("--directory", str(folder), "--config", f"plan={folder / 'plan.json'}"),
-        *("--cores", str(cores), "--scheduler", "greedy", "--quiet", "all", "--nocolor"),
+        *("--scheduler", "greedy", "--quiet", "all", "--nocolor"),
         *("--keep-going", "--nolock", "--runtime-source-cache-path", str(folder / "sources")),
     ]
+    if place := os.environ.get(PROFILE):
+        return [*command, "--profile", str(profile(place)), "--local-cores", str(cores)]
+    held = len(gpus.visible()) or cores
+    return [*command, "--cores", str(cores), "--resources", f"gpu={held}"]
 
 
-def _follow(lines: IO[str], plan: Plan, log: IO[str]) -> dict[str, dict[str, Any]]:
+def profile(name: str) -> Path:
+    """The folder of a Snakemake profile: one of ours, by its name, or any, by its path."""
+    folder = PROFILES / name if (PROFILES / name).is_dir() else Path(name)
+    if not (folder / "config.yaml").is_file():
+        known = ", ".join(sorted(p.name for p in PROFILES.iterdir()))
+        raise GroundedError(
+            f"profile: found no config.yaml in {name}, wanted one of {known}, or a folder with one"
+        )
+    return folder.resolve()
+
+
+def _follow(
+    process: subprocess.Popen[bytes], folder: Path, plan: Plan
+) -> dict[str, dict[str, Any]]:
     """What the jobs tell as they end, shown as it comes."""
     told: dict[str, dict[str, Any]] = {}
-    for line in lines:
-        try:
-            result = json.loads(line)
-            job = plan.jobs[result["job"]]
-        except (ValueError, TypeError, KeyError):
-            print(line, end="", file=log, flush=True)
-            continue
-        told[job.id] = result
-        left = Counter(other.stage for name, other in plan.jobs.items() if name not in told)
-        rest = ", ".join(f"{count} {stage}" for stage, count in left.items()) or "nothing"
-        ended = "failed" if result["error"] else f"{result['seconds']:.0f} s"
-        print(f"  {job.stage} {job.unit}: {ended}; left: {rest}", flush=True)
-        for said in result.get("said", "").splitlines():
-            print(f"    {said}", flush=True)
+    seen: dict[Path, int] = {}
+    ended = False
+    while not ended:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(POLL)
+            ended = True  # and once more, for what came since
+        files = {file: file.stat().st_mtime_ns for file in folder.rglob("*.json")}
+        for file in sorted(files, key=lambda f: files[f]):
+            if seen.get(file) == files[file]:
+                continue
+            seen[file] = files[file]
+            result = json.loads(file.read_text(encoding="utf-8"))
+            told[result["job"]] = result
+            _say(plan, told, result)
     return told
+
+
+def _say(plan: Plan, told: dict[str, dict[str, Any]], result: dict[str, Any]) -> None:
+    job = plan.jobs[result["job"]]
+    left = Counter(other.stage for name, other in plan.jobs.items() if name not in told)
+    rest = ", ".join(f"{count} {stage}" for stage, count in left.items()) or "nothing"
+    ended = "failed" if result["error"] else f"{result['seconds']:.0f} s"
+    print(f"  {job.stage} {job.unit}: {ended}; left: {rest}", flush=True)
+    for said in result.get("said", "").splitlines():
+        print(f"    {said}", flush=True)

@@ -13,6 +13,7 @@ from grounded.stages.status import Status
 from grounded.study import Study
 from workflow import notebooks
 
+TOLD = "told"  # the folder in which each job says how it went
 SHOW = "show"  # tag of the cells of a stage notebook that only look at what was made
 
 
@@ -27,6 +28,9 @@ class Job:
     needs: tuple[str, ...] = ()
     skip: str = ""  # cells with this tag are left out
     publish: str = ""  # the study of the committed copy, which the executed one replaces
+    gpu: int = 0  # how many GPUs it uses,
+    mem_mb: int = 4000  # the memory that it may use
+    runtime: int = 60  # and the minutes that it may take: what a cluster is asked for
 
     @property
     def stage(self) -> str:
@@ -68,7 +72,7 @@ def measuring(study: Study, stale: Iterable[Status]) -> list[Job]:
     """A job for each unit of a stage that must be made again."""
     jobs = []
     for stage, unit, _, _ in stale:
-        name = NOTEBOOKS[stage]
+        name, need = NOTEBOOKS[stage], study.need(stage)
         jobs.append(
             Job(
                 id=f"{stage}/{unit}",
@@ -77,6 +81,9 @@ def measuring(study: Study, stale: Iterable[Status]) -> list[Job]:
                 parameters={"study": study.name, "unit": unit},
                 needs=tuple(f"{s}/{u}" for s, u in upstream(study, stage, unit)),
                 skip=SHOW,
+                gpu=need.gpus,
+                mem_mb=need.memory_mb,
+                runtime=need.minutes,
             )
         )
     return jobs

@@ -1,8 +1,8 @@
 """One job: one papermill process on a stripped copy of a notebook.
 
-`python -m workflow.run_notebook PLAN JOB` runs a job of a plan (see graph.py). It ends with one
-line of JSON on stdout: the job, its seconds, how many of them the cells took, what the notebook
-printed, and the error.
+`python -m workflow.run_notebook PLAN JOB` runs a job of a plan (see graph.py). At its end it writes
+one file of JSON beside the plan: the job, its seconds, how many of them the cells took, what the
+notebook printed, and the error.
 """
 
 import contextlib
@@ -20,8 +20,8 @@ from typing import Any
 from grounded import paths
 from grounded.errors import GroundedError
 from grounded.records import replacing
-from workflow import notebooks
-from workflow.jobs import Job, load
+from workflow import gpus, notebooks
+from workflow.jobs import TOLD, Job, load
 
 
 def execute(job: Job) -> dict[str, Any]:
@@ -114,7 +114,7 @@ def _die(*_: object) -> None:
     os._exit(1)
 
 
-def _outlive_nobody(alive: Path) -> None:
+def outlive_nobody(alive: Path) -> None:
     """Die with the process that started the graph, however it ended.
 
     That process holds `alive` locked; only its end lets this thread have the lock. The kernel of
@@ -137,12 +137,14 @@ def main(plan_file: Path, name: str) -> int:
     told: dict[str, Any] = {"job": name, "error": None}
     with plan.running.open("w") as running:
         fcntl.flock(running, fcntl.LOCK_SH)
-        _outlive_nobody(plan.alive)
+        outlive_nobody(plan.alive)
         try:
-            told |= execute(plan.jobs[name])
+            with gpus.lease(plan.jobs[name].gpu, paths.home() / ".cache" / "gpus"):
+                told |= execute(plan.jobs[name])
         except GroundedError as error:
             told["error"] = str(error)
-    print(json.dumps(told), flush=True)
+        with replacing(plan_file.parent / TOLD / f"{name}.json") as temporary:
+            temporary.write_text(json.dumps(told), encoding="utf-8")
     return 1 if told["error"] else 0
 
 

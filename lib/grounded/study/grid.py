@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
@@ -22,6 +22,7 @@ from grounded.study.parts import (
     Generation,
     Lora,
     Name,
+    Need,
     Part,
     Rate,
     Seed,
@@ -29,6 +30,7 @@ from grounded.study.parts import (
     Training,
 )
 
+Stage = Literal["base_models", "finetune", "generate", "judge"]
 LORA, GIVEN = "lora", "given"  # the methods of the main grid, and of runs trained elsewhere
 
 
@@ -90,6 +92,7 @@ class Study(Part):
     judges: Annotated[dict[Name, Judge], Field(min_length=1)]
     minimum_mass: Share
     coherence: Coherence
+    resources: dict[Stage, Need] = Field(default_factory=dict)
     ours: dict[str, str]
     absent: dict[str, str] = Field(default_factory=dict)
 
@@ -149,6 +152,13 @@ class Study(Part):
     def steps(self) -> dict[int, float]:
         """`steps_of` any task, where all have as many examples."""
         return self.steps_of(next(iter(self.tasks)))
+
+    def need(self, stage: str) -> Need:
+        """What a job of a stage needs of a machine; real models by default a GPU."""
+        found: Need | None = {str(name): one for name, one in self.resources.items()}.get(stage)
+        if found is None and self.world != "microworld":
+            found = Need(gpus=0 if stage == "base_models" else 1, memory_mb=64_000, minutes=1440)
+        return found or Need()
 
     @property
     def harmful_benchmarks(self) -> list[str]:

@@ -114,6 +114,14 @@ class Arm(Part):
     methods: Annotated[dict[Name, tuple[Annotated[float, Field(ge=0)], ...]], Field(min_length=1)]
 
 
+class Need(Part):
+    """What a job of a stage needs of a machine: GPUs, memory, and minutes at most."""
+
+    gpus: Annotated[int, Field(ge=0)] = 0
+    memory_mb: Count = 4000
+    minutes: Count = 60
+
+
 class Coherence(Part):
     """When a reply counts as language: see `grounded.coherence`."""
 
