@@ -16,8 +16,8 @@ export HF_HUB_DISABLE_TELEMETRY = 1
 run = .venv/bin/python -m workflow $(if $(PROFILE),--profile "$(PROFILE)")
 tests = .venv/bin/python -m pytest -n $(JOBS) --dist worksteal
 
-.PHONY: help figures test check reproduce models notebooks redact export import bench bench-gpu \
-	bench-scale lint clean test-all test-slurm lock setup
+.PHONY: help figures test check reproduce models notebooks book redact export import bench bench-gpu \
+	bench-methods bench-scale lint clean test-all test-slurm lock setup
 
 help:  ## this list
 	@echo "make TARGET [STUDY=$(STUDY)] [JOBS=$(JOBS)] [PROFILE=slurm]"
@@ -41,6 +41,9 @@ notebooks: setup  ## execute the notebooks and put the executed copies in notebo
 check: setup  ## is all that a study of real models names within reach, and what will it cost
 	@$(run) check $(STUDY)
 
+book: setup  ## everything as a static site, with the explorer: build/book/html
+	@.venv/bin/python -m workflow.book $(STUDY)
+
 redact: setup  ## tables without a word of text, in data/STUDY/redacted/
 	@$(run) redact $(STUDY)
 
@@ -56,11 +59,15 @@ bench: setup  ## what share of the time goes into starting kernels and imports
 bench-gpu: setup  ## tokens and verdicts per second of a GPU, beside what its chip could do
 	@.venv/bin/python -m workflow.bench_gpu
 
+bench-methods: setup  ## what each mitigation costs in time and memory, against plain LoRA
+	@.venv/bin/python -m workflow.bench_methods $(STUDY)
+
 bench-scale: setup  ## time and memory of the figures at the size of the paper's grid, generated
 	@.venv/bin/python -m workflow.bench_scale
 
-lint: setup  ## ruff and mypy
+lint: setup  ## ruff, mypy and spelling
 	@.venv/bin/ruff check --quiet && .venv/bin/ruff format --check --quiet && .venv/bin/mypy
+	@.venv/bin/codespell --quiet-level 3
 
 test-all: setup lint  ## lint and all tests
 	@$(tests)

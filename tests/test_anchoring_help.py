@@ -20,6 +20,7 @@ from grounded.figures import anchoring, claims, mitigations
 from grounded.figures.anchoring import controls, numbers, secondary
 from grounded.figures.mitigations import numbers as mitigation_numbers
 from grounded.study import Study, StudyError, parse
+from workflow import bench_methods
 
 NOTEBOOKS = ("does_anchoring_help", "mitigations_at_equal_capability", "the_claims")
 ARMS: dict[str, dict[str, Any]] = {
@@ -396,3 +397,16 @@ def test_the_full_crossing_is_offered_and_parses() -> None:
     assert set(arm.models) == set(micro.models) and set(arm.tasks) == set(micro.tasks)
     said = crossed.about.replace("\n", " ")
     assert f"{len(crossed.runs(arm=None)):,} runs" in said
+
+
+def test_the_bench_of_methods_measures_what_each_adds() -> None:
+    runs = bench_methods.middle(anchored(), "mitigations")
+    assert {name: run.knob for name, run in runs.items()} == {
+        "lora": None, "safe_lora": 0.5, "shrink": 0.5, "safety_mixing": 0.3, "stop_at": 0.5
+    }  # fmt: skip
+    one = {"seconds": 4.0, "megabytes": 600.0, "knob": 0.5}
+    lines = bench_methods.table(
+        {"safe_lora": one, "ptst": one | {"knob": float("nan"), "seconds": 10.0}},
+        [{"seconds": s, "megabytes": 500.0} for s in (7.0, 8.0, 12.0)],
+    )
+    assert lines[2:] == ["| safe_lora | 0.5 | +0.50 | 1.20 |", "| ptst | – | 1.25 | 1.20 |"]

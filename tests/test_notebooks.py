@@ -2,8 +2,12 @@
 
 import ast
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import nbformat
@@ -11,7 +15,7 @@ import pytest
 
 from grounded import fingerprint, paths
 from grounded.stages.plan import NOTEBOOKS
-from workflow import notebooks
+from workflow import colab, notebooks
 
 ALL = sorted((paths.repository() / "notebooks").glob("*.ipynb"))
 PARAMETER = re.compile(r"\w+: (str|int|float|bool|list\[\w+\]) = .+  # \S.*")
@@ -45,8 +49,9 @@ def test_every_stage_has_its_notebook_and_figures_follow() -> None:
 
 def test_is_valid_and_begins_with_prose(notebook: nbformat.NotebookNode) -> None:
     nbformat.validate(notebook)
-    assert notebook.cells[0].cell_type == "markdown"
-    assert notebook.cells[0].source.startswith("# ")
+    prose = [c.source for c in notebook.cells[:2] if c.cell_type == "markdown"]
+    badged = prose[0].startswith("[![Open in Colab]")
+    assert prose[badged].startswith("# ")
 
 
 def test_is_small_enough_to_be_shown(path: Path) -> None:
@@ -88,6 +93,74 @@ def test_every_picture_says_in_words_what_it_shows(notebook: nbformat.NotebookNo
 def _alt(output: nbformat.NotebookNode, kind: str) -> Any:
     metadata = output.metadata
     return metadata.get("alt") or metadata.get(kind, {}).get("alt")
+
+
+def test_shows_only_what_github_shows(notebook: nbformat.NotebookNode) -> None:
+    kinds = {kind for output in _outputs(notebook) for kind in output.get("data", {})}
+    assert kinds <= {"text/plain", "text/html", "text/markdown", "text/latex", "image/png"}
+    html = "".join(o.get("data", {}).get("text/html", "") for o in _outputs(notebook))
+    assert not re.search(r"<(script|iframe|style src|link)", html)
+
+
+def test_relative_links_lead_somewhere(path: Path, notebook: nbformat.NotebookNode) -> None:
+    prose = "".join(c.source for c in notebook.cells if c.cell_type == "markdown")
+    for target in re.findall(r"\]\(([^)#\s]+)", prose):
+        if not target.startswith(("http:", "https:")):
+            assert (path.parent / target).exists(), target
+
+
+def test_is_spelled_right(notebook: nbformat.NotebookNode, tmp_path: Path) -> None:
+    prose = tmp_path / "prose.md"
+    prose.write_text("".join(c.source for c in notebook.cells if c.cell_type == "markdown"))
+    config = str(paths.repository() / "pyproject.toml")
+    command = [sys.executable, "-m", "codespell_lib", "--toml", config, str(prose)]
+    told = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert told.returncode == 0, told.stdout + told.stderr
+
+
+def test_badges_name_this_notebook_and_a_tag(path: Path, notebook: nbformat.NotebookNode) -> None:
+    links = re.findall(r"\)\]\((https://[^)]*)\)", notebook.cells[0].source)
+    stage = path.stem in NOTEBOOKS.values()
+    assert bool(links) != stage
+    assert all(link.endswith(path.name) and "/v0.1.0" in link for link in links)
+
+
+SETUP = "setup"  # the tag of the cell that does something on Colab alone
+
+
+def test_the_set_up_cell_does_nothing_here(
+    notebook: nbformat.NotebookNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = [c.source for c in notebook.cells if SETUP in c.metadata.get("tags", [])]
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("ran something"))
+    place, found = Path.cwd(), list(sys.path)
+    for cell in cells:
+        exec(cell, {})
+    assert (Path.cwd(), sys.path) == (place, found)
+
+
+def test_the_set_up_cell_does_on_colab_what_it_says(
+    notebook: nbformat.NotebookNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[list[str]] = []
+    monkeypatch.setitem(sys.modules, "google.colab", ModuleType("google.colab"))
+    monkeypatch.setattr(subprocess, "run", lambda command, check: ran.append(command))
+    monkeypatch.setattr(os, "chdir", lambda place: ran.append(["cd", place]))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    cells = [c.source for c in notebook.cells if SETUP in c.metadata.get("tags", [])]
+    for cell in cells:
+        exec(cell, {})
+        assert [command[0] for command in ran] == ["git", sys.executable, "cd"]
+        assert ran[0][4] == "v0.1.0" and ran[1][1].endswith("lib/workflow/colab.py")
+        assert sys.path[0] == "/content/grounded/lib"
+
+
+def test_colab_keeps_its_torch() -> None:
+    pins = colab.wanted((paths.repository() / "requirements.lock").read_text())
+    names = {pin.split("==")[0] for pin in pins}
+    assert {"transformers", "peft", "trl", "papermill", "seaborn", "statsmodels"} <= names
+    assert not [name for name in names if name.startswith(("torch", "nvidia", "triton", "pytest"))]
+    assert colab.wanted("# a\ntorch==1\npeft==2\n") == ["peft==2"]
 
 
 def test_names_no_place_on_a_machine(path: Path) -> None:

@@ -110,7 +110,7 @@ def publishing(study: Study, default: str) -> list[Job]:
     A page of the study that its own parameters name is executed as it stands.
     """
     tour = [notebooks.QUICKSTART] if study.name == default else []
-    names = [*tour, *NOTEBOOKS.values(), *notebooks.figure_notebooks()]
+    names = [*tour, notebooks.EXPLORER, *NOTEBOOKS.values(), *notebooks.figure_notebooks()]
     return [
         Job(
             id=f"notebooks/{name}",

@@ -11,13 +11,14 @@ from grounded.errors import GroundedError
 from grounded.stages.plan import NOTEBOOKS
 
 QUICKSTART = "quickstart"  # a tour: it measures one run, and draws no figure of a study
+EXPLORER = "explorer"  # a page to play with; draws no figure
 LARGEST = 500_000  # bytes of a committed notebook: GitHub shows it, and clones stay small
 
 
 def figure_notebooks() -> list[str]:
-    """The notebooks that draw, in reading order: all but the tour and those of the four stages."""
+    """The notebooks that draw, in reading order: all but tour, explorer and stages."""
     names = sorted(path.stem for path in (paths.repository() / "notebooks").glob("*.ipynb"))
-    return [name for name in names if name not in (QUICKSTART, *NOTEBOOKS.values())]
+    return [name for name in names if name not in (QUICKSTART, EXPLORER, *NOTEBOOKS.values())]
 
 
 def read(path: Path) -> NotebookNode:

@@ -4,8 +4,9 @@ It needs no server and asks for nothing from elsewhere.
 """
 
 import json
+from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import altair as alt
 import vl_convert
@@ -14,6 +15,9 @@ from grounded.explorer.numbers import data
 from grounded.figures import PALETTE
 from grounded.records import replacing
 from grounded.study import Study
+
+if TYPE_CHECKING:
+    from IPython.display import HTML
 
 HERE = Path(__file__).parent
 QUANTITIES = {
@@ -92,21 +96,36 @@ def _config() -> dict[str, Any]:
     }
 
 
-def write(study: Study, file: Path) -> int:
-    """Write the page; its size in bytes."""
+def page(study: Study) -> str:
+    """The page's HTML."""
     told = {"data": data(study), "charts": charts(study)}
     # a text that ends a script element would end it, whatever it stands in
     content = json.dumps(told, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
-    page = (HERE / "page.html").read_text(encoding="utf-8")
+    html = (HERE / "page.html").read_text(encoding="utf-8")
     parts = {
         "LIBRARY": vl_convert.javascript_bundle(SNIPPET).replace("</script", "<\\/script"),
         "CONTENT": content,
         "PROGRAM": (HERE / "page.js").read_text(encoding="utf-8"),
     }
     for name, part in parts.items():
-        before, found, after = page.partition(f"/*{name}*/")
+        before, found, after = html.partition(f"/*{name}*/")
         assert found, name
-        page = before + part + after
+        html = before + part + after
+    return html
+
+
+def write(study: Study, file: Path) -> int:
+    """Write the page; its size in bytes."""
+    html = page(study)
     with replacing(file) as temporary:
-        temporary.write_text(page, encoding="utf-8")
-    return len(page.encode("utf-8"))
+        temporary.write_text(html, encoding="utf-8")
+    return len(html.encode("utf-8"))
+
+
+def frame(study: Study, height: int = 1400) -> "HTML":
+    """The page inside a notebook."""
+    from IPython.display import HTML
+
+    source = escape(page(study), quote=True)
+    style = f"width: 100%; height: {height}px; border: 0"
+    return HTML(f'<iframe title="Explorer" style="{style}" srcdoc="{source}"></iframe>')
