@@ -25,9 +25,7 @@ BESIDE = (
     *(f"data/{name}/study.yaml" for name in ("micro", "paper", "colab", "crossed")),
     "tests", "lib/grounded", "lib/workflow", "figures",
 )  # fmt: skip
-INDEX = """\
-```{{include}} README.md
-```
+TREES = """
 
 ```{{toctree}}
 :hidden:
@@ -76,17 +74,21 @@ def build(name: str) -> Path:
     for folder in (source, html):
         shutil.rmtree(folder, ignore_errors=True)
     _copy(source)
-    (source / "index.md").write_text(_index(), encoding="utf-8")
+    with (source / "README.md").open("a", encoding="utf-8") as front:
+        front.write(_trees())
     (source / "figures.md").write_text(_figures(name), encoding="utf-8")
     (source / "extra").mkdir()
     explorer.write(asked, source / "extra" / "explorer.html")
-    command = [sys.executable, "-m", "sphinx", "--fail-on-warning", "--keep-going", "--quiet",
-               "-b", "html", "-c", str(ROOT / "lib" / "book"), "-d", str(BUILD / "doctrees"),
-               str(source), str(html)]  # fmt: skip
+    command = [
+        *(sys.executable, "-m", "sphinx", "-b", "html", "-c", str(ROOT / "lib" / "book")),
+        *("--fail-on-warning", "--keep-going", "--quiet", "-d", str(BUILD / "doctrees")),
+        *("-D", f"html_extra_path={source / 'extra'}", str(source), str(html)),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
         raise GroundedError("\n".join(f"book: {line}" for line in lines[-20:]))
+    shutil.copy(html / "README.html", html / "index.html")
     return html
 
 
@@ -105,9 +107,10 @@ def _copy(source: Path) -> None:
         shutil.copy(page, source / "notebooks")
 
 
-def _index() -> str:
+def _trees() -> str:
+    """The contents, as Sphinx wants them at the end of the first page."""
     stages = [QUICKSTART, *NOTEBOOKS.values()]
-    return INDEX.format(
+    return TREES.format(
         study="\n".join(f"notebooks/{name}" for name in stages),
         results="\n".join(f"notebooks/{name}" for name in (*figure_notebooks(), EXPLORER)),
         about="\n".join(page.removesuffix(".md") for page in PAGES if page != "README.md"),
@@ -135,7 +138,7 @@ def main(name: str = "micro") -> int:
     except GroundedError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(f"{(html / 'index.html').relative_to(ROOT)}; explorer: {html / 'explorer.html'}")
+    print(*((html / page).relative_to(ROOT) for page in ("index.html", "explorer.html")), sep="\n")
     return 0
 
 

@@ -1,0 +1,81 @@
+"""The book: built with every warning an error, and no link inside it leads nowhere."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urldefrag
+
+import pytest
+
+from grounded import paths
+from grounded.errors import GroundedError
+from workflow import book
+
+
+class Links(HTMLParser):
+    """The links and the anchors of a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.anchors: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        about = dict(attrs)
+        self.links += [str(about[n]) for n in ("href", "src") if about.get(n)]
+        if about.get("id"):
+            self.anchors.add(str(about["id"]))
+
+
+@pytest.fixture(scope="module")
+def html() -> Path:
+    return book.build("micro")
+
+
+@pytest.fixture(scope="module")
+def pages(html: Path) -> dict[Path, Links]:
+    found = {}
+    for page in html.rglob("*.html"):
+        if page != html / "explorer.html" and "_static" not in page.parts:
+            found[page] = Links()
+            found[page].feed(page.read_text(encoding="utf-8"))
+    return found
+
+
+def test_every_notebook_and_text_has_a_page(html: Path, pages: dict[Path, Links]) -> None:
+    for notebook in (paths.repository() / "notebooks").glob("*.ipynb"):
+        assert html / "notebooks" / f"{notebook.stem}.html" in pages
+    for name in ("index", "figures", "BENCHMARKS", "REPRODUCIBILITY", "lib/workflow/CLUSTER"):
+        assert html / f"{name}.html" in pages
+    assert (html / "search.html").exists() and "anchor" in (html / "searchindex.js").read_text()
+    assert (html / "explorer.html").stat().st_size < 5_000_000
+    assert "explorer.html" in pages[html / "figures.html"].links
+
+
+def test_no_link_inside_leads_nowhere(html: Path, pages: dict[Path, Links]) -> None:
+    lost = []
+    for page, found in pages.items():
+        for link in found.links:
+            target, anchor = urldefrag(link)
+            if re.match(r"[a-z+]+:|//", link) or page.name in ("genindex.html", "search.html"):
+                continue
+            place = (page.parent / unquote(target.split("?")[0])).resolve() if target else page
+            if not place.exists():
+                lost.append(f"{page.name}: {link}")
+            elif anchor and place in pages and unquote(anchor) not in pages[place].anchors:
+                lost.append(f"{page.name}: {link}")
+    assert not lost
+
+
+def test_every_figure_is_shown_with_its_numbers(html: Path) -> None:
+    text = (html / "figures.html").read_text(encoding="utf-8")
+    for picture in paths.figures("micro").glob("*.png"):
+        assert f"_images/{picture.name}" in text and f"{picture.stem}.csv" in text
+
+
+def test_a_link_that_leads_nowhere_fails_the_build(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(book, "TREES", "\n\n[lost](notebooks/nowhere.ipynb)\n" + book.TREES)
+    monkeypatch.setattr(book, "BUILD", book.BUILD.with_name("book-broken"))
+    monkeypatch.setattr(book.explorer, "write", lambda *_: 0)
+    with pytest.raises(GroundedError, match="book: .*nowhere"):
+        book.build("micro")
