@@ -18,7 +18,12 @@ LOCK = (ROOT / "requirements.lock").read_text()
 PINS = [Requirement(pin) for pin in lock.pins(LOCK)]
 DIRECT = [Requirement(pin) for pin in lock.pins((ROOT / "requirements.in").read_text())]
 # what a package is imported as, where that is not its name
-IMPORTED = {"scikit-learn": "sklearn", "pyyaml": "yaml", "pytest-xdist": "xdist"}
+IMPORTED = {
+    "vl-convert-python": "vl_convert",
+    "scikit-learn": "sklearn",
+    "pyyaml": "yaml",
+    "pytest-xdist": "xdist",
+}
 
 
 def test_conda_environment_is_the_lock() -> None:
