@@ -69,8 +69,8 @@ lint: setup  ## ruff, mypy and spelling
 	@.venv/bin/ruff check --quiet && .venv/bin/ruff format --check --quiet && .venv/bin/mypy
 	@.venv/bin/codespell --quiet-level 3
 
-test-all: setup lint  ## lint and all tests
-	@$(tests)
+test-all: setup lint  ## lint and all tests (on Slurm too, where it can be installed)
+	@$(tests) $(if $(filter 0,$(shell id -u)),$(if $(shell command -v apt-get),--slurm))
 
 test-slurm: setup  ## a study on a Slurm of two nodes, made here for the purpose (Debian, as root)
 	@.venv/bin/python -m pytest tests/test_slurm.py --slurm

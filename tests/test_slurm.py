@@ -25,7 +25,8 @@ def profile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with slurm_lab.cluster(folder) as found:
         yield found
     names = ("slurmctld", "slurmd", "slurmstepd", "munged", "snakemake")
-    left = [p.name() for p in psutil.process_iter() if p.pid not in before and p.name() in names]
+    new = [p for p in psutil.process_iter() if p.pid not in before and slurm_lab.alive(p.pid)]
+    left = [process.name() for process in new if process.name() in names]
     assert not left, f"still running: {left}"
 
 

@@ -107,13 +107,15 @@ def share_axis(axes: Axes, direction: str = "y") -> None:
 
 
 def ratio_axis(axes: Axes) -> None:
-    """A logarithmic x axis for ratios, with ticks at 1, 2 and 5 of each power of ten."""
+    """A logarithmic x axis for ratios: as many round ticks as there is room for, at least three."""
     axes.set_xscale("log")
     low, high = axes.get_xlim()
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    steps = (1, 2, 5) if math.log10(high / low) < 1.8 else (1,)
-    ticks = [step * 10.0**power for power in powers for step in steps]
-    ticks = [tick for tick in ticks if low <= tick <= high]
+    for steps in ((1,), (1, 2, 5), (1, 1.25, 1.5, 2, 2.5, 5, 6, 8)):
+        ticks = [step * 10.0**power for power in powers for step in steps]
+        ticks = [tick for tick in ticks if low <= tick <= high]
+        if len(ticks) >= 3:
+            break
     axes.set_xticks(ticks, [f"{tick:g}".removeprefix("0") for tick in ticks])
     axes.set_xticks([], minor=True)
 

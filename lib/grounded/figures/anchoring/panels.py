@@ -97,7 +97,7 @@ def forest(axes: Axes, rows: list[dict[str, Any]]) -> None:
     names = [f"{row['name']} ({row['cells']:.0f}, {row['runs']:.0f})" for row in rows]
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.4, -0.6)
-    axes.set_xlabel("ratio of variances, anchored / fixed")
+    axes.set_xlabel("variance anchored over fixed")
     axes.set_title("(cells, runs)")
 
 
@@ -139,9 +139,9 @@ def by_depth(axes: Axes, table: pd.DataFrame) -> None:
         own = rows[rows["task"] == task].sort_values("depth")
         x = np.array([depths.index(d) for d in own["depth"]]) + 0.12 * (number - 1)
         axes.vlines(x, own["harm_low"], own["harm_high"], color=shade[task], linewidth=1)
+        ends = dict.fromkeys(f"{n:.0f}" for n in (own["attained"].min(), own["attained"].max()))
         axes.plot(x, own["harm"], f"{sign[task]}-", color=shade[task], markersize=4,
-                  label=f"{words(task)} (n = {own['attained'].min():.0f}–"
-                        f"{own['attained'].max():.0f})")  # fmt: skip
+                  label=f"{words(task)} (n = {'–'.join(ends)})")  # fmt: skip
         axes.plot(x, own["harm_fixed"], sign[task], color=shade[task], markersize=4,
                   markerfacecolor="white")  # fmt: skip
     axes.set_xticks(range(len(depths)), [f"{d:,.0f}" for d in depths])
@@ -149,4 +149,5 @@ def by_depth(axes: Axes, table: pd.DataFrame) -> None:
     axes.set_xlabel("alignment depth (steps)")
     share_axis(axes)
     axes.set_ylabel("harm at the goal")
-    axes.legend(fontsize=6, loc="best")
+    axes.set_title(" ")  # room for the letter beside the key
+    axes.legend(fontsize=5.8, loc="lower left", bbox_to_anchor=(0.08, 1.0), borderaxespad=0.1)

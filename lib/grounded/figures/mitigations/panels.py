@@ -29,14 +29,13 @@ def draw(found: Found) -> Figure:
     rows = found.at_goal[found.at_goal["name"] != LORA]
     height = 1.0 + 0.135 * len(rows)
     with style():
-        figure = Figure((PAGE, 2.3 + height), layout="constrained")
-        above, below = figure.subfigures(2, 1, height_ratios=[2.3, height])
+        figure = Figure((PAGE, 2.6 + height), layout="constrained")
+        above, below = figure.subfigures(2, 1, height_ratios=[2.6, height])
         top = above.subplots(1, len(FAMILIES), sharex=True, sharey=True)
         for axes, (title, methods) in zip(top, FAMILIES.items(), strict=True):
             along(axes, found, methods)
             axes.set_title(title, fontweight="bold")
         top[0].set_ylabel("harm")
-        above.supxlabel("capability, where the run first reaches the goal", fontsize=7.5)
         drawn = [name for name in OUTCOMES if name in rows]
         bottom = below.subplots(1, len(drawn), sharey=True, squeeze=False)[0]
         for axes, outcome in zip(bottom, drawn, strict=True):
@@ -66,7 +65,9 @@ def along(axes: Axes, found: Found, methods: tuple[str, ...]) -> None:
                       label)  # fmt: skip
     share_axis(axes)
     share_axis(axes, "x")
-    axes.legend(fontsize=5.5, loc="upper left", borderaxespad=0.1, handlelength=1.2)
+    axes.set_xlabel("capability at the goal")
+    axes.legend(fontsize=5.8, loc="upper left", bbox_to_anchor=(-0.05, -0.3), borderaxespad=0.0,
+                handlelength=1.2)  # fmt: skip
 
 
 def _line(axes: Axes, own: pd.DataFrame, shade: str, sign: str, dash: str, label: str) -> None:

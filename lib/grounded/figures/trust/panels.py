@@ -160,6 +160,8 @@ def _points(axes: Axes, lowest: float = -100, wide: bool = False) -> None:
     ticks = [t for t in (-100, -10, 0, 10, 100) if t >= least]
     if wide:
         ticks += [-1, 1]
+    elif least == -100:
+        ticks = [-100, 0, 100]  # a narrow panel has no room for more
     axes.set_xticks(ticks, [f"{t}".replace("-", "−") for t in ticks])
     axes.set_xlim(1.8 * least, 180)
     axes.minorticks_off()
