@@ -119,21 +119,50 @@ def at(rows: pd.DataFrame, chosen: pd.DataFrame, value: str, key: str) -> pd.Dat
     model's as step 0 of each run. Returns run, key, value: the weighted sum, missing where a part
     of it is missing; and least and most, what it is if the missing were 0 or 1.
     """
-    used = rows[["run", "step", key, value]].merge(chosen, on=["run", "step"], how="inner")
-    given = used[value].astype(float)
-    sums = used[["run", key]].assign(
-        value=given.fillna(0) * used["weight"],
-        most=given.fillna(1) * used["weight"],
-        lost=given.isna(),
-        weight=used["weight"],
-    )
-    found = sums.groupby(["run", key], observed=True).sum().reset_index()
+    used, weight = _standing(rows, chosen)
+    runs, names = pd.Categorical(used["run"]), pd.Categorical(used[key])
+    size = len(names.categories)
+    place = runs.codes.astype(np.int64) * size + names.codes
+    given = used[value].to_numpy(dtype=float)
+    lost = np.isnan(given)
+    parts = {
+        "weight": weight,
+        "value": np.where(lost, 0, given) * weight,
+        "most": np.where(lost, 1, given) * weight,
+        "lost": lost.astype(float),
+    }
+    sums = {n: np.bincount(place, part, len(runs.categories) * size) for n, part in parts.items()}
+    at_all = np.flatnonzero(sums["weight"] > 0)
+    found = {name: total[at_all] for name, total in sums.items()}
+    names_of = pd.Categorical.from_codes(at_all // size, runs.categories)
     if (short := found["weight"] < 1 - ROUNDING).any():
-        run = found.loc[short, "run"].iloc[0]
+        run = names_of[int(np.flatnonzero(short)[0])]
         raise GroundedError(f"{value} of {run}: found none at a chosen checkpoint, wanted them")
-    found["least"] = found["value"]
-    found["value"] = found["value"].where(found["lost"] == 0)
-    return found[["run", key, "value", "least", "most"]]
+    return pd.DataFrame(
+        {
+            "run": names_of,
+            key: pd.Categorical.from_codes(at_all % size, names.categories),
+            "value": np.where(found["lost"] == 0, found["value"], NAN),
+            "least": found["value"],
+            "most": found["most"],
+        }
+    )
+
+
+def _standing(rows: pd.DataFrame, chosen: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
+    """The rows of the chosen checkpoints, and the weight of each: found by number, not by name."""
+    runs = pd.Categorical(rows["run"])
+    codes = runs.categories.get_indexer(chosen["run"].astype(str))
+    steps = chosen["step"].to_numpy(dtype=np.int64)
+    most = int(max(rows["step"].max(), steps.max())) + 1 if len(rows) else 1
+    known = codes >= 0
+    wanted = codes[known].astype(np.int64) * most + steps[known]
+    weights_ = chosen["weight"].to_numpy(dtype=float)[known]
+    order = np.argsort(wanted)
+    key = runs.codes.astype(np.int64) * most + rows["step"].to_numpy(dtype=np.int64)
+    place = np.searchsorted(wanted[order], key).clip(max=max(len(wanted) - 1, 0))
+    stands = wanted[order][place] == key if len(wanted) else np.zeros(len(rows), dtype=bool)
+    return rows[stands], weights_[order][place[stands]] if len(wanted) else np.zeros(0)
 
 
 def _paths(part: pd.DataFrame, column: str = "select") -> pd.DataFrame:

@@ -46,12 +46,32 @@ def pairs(fixed: pd.DataFrame, anchored: pd.DataFrame, cells: pd.DataFrame) -> p
     fixed, anchored: `matching.at` of the verdicts. cells: a row a run, with the columns that name
     its cell. Runs that lack an arm are left out, so both arms hold the same runs.
     """
-    arms = [arm[["run", "prompt", "value"]] for arm in (fixed, anchored)]
-    both = arms[0].merge(
-        arms[1], on=["run", "prompt"], suffixes=("_fixed", "_anchored"), validate="one_to_one"
-    )
-    both = both.rename(columns={"value_fixed": "fixed", "value_anchored": "anchored"})
-    return cells.merge(both, on="run", how="inner", validate="one_to_many")
+    one, two = (arm[["run", "prompt", "value"]].astype({"run": "category"}) for arm in
+                (fixed, anchored))  # fmt: skip
+    if _alike(one, two):
+        both = one.rename(columns={"value": "fixed"}).assign(anchored=two["value"].to_numpy())
+    else:
+        both = one.merge(
+            two, on=["run", "prompt"], suffixes=("_fixed", "_anchored"), validate="one_to_one"
+        ).rename(columns={"value_fixed": "fixed", "value_anchored": "anchored"})
+        both["run"] = both["run"].astype("category")
+    about = cells.set_index("run").reindex(both["run"].cat.categories)
+    here = about.notna().all(axis=1).to_numpy()[both["run"].cat.codes]
+    both = both[here].reset_index(drop=True)
+    codes = both["run"].cat.codes.to_numpy()
+    named = {name: about[name].astype("category").array.take(codes) for name in about}
+    return both.assign(**named)[[*about, "run", "prompt", "fixed", "anchored"]]
+
+
+def _alike(one: pd.DataFrame, two: pd.DataFrame) -> bool:
+    """Whether two arms hold the same runs and prompts in the same order."""
+    return len(one) == len(two) and all(
+        (one[name].astype("category").cat.categories.equals(
+            two[name].astype("category").cat.categories)
+         and (one[name].astype("category").cat.codes.to_numpy()
+              == two[name].astype("category").cat.codes.to_numpy()).all())
+        for name in ("run", "prompt")
+    )  # fmt: skip
 
 
 def variances(pairs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:

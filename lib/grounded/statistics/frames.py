@@ -233,7 +233,8 @@ def with_base(study: Study, frame: pd.DataFrame) -> pd.DataFrame:
     """
     keys = ["run", "model", "task", "setting", "seed"]
     is_base = frame["run"].str.endswith(f".{BASE}")
-    runs: list[Run] = [r for r in study.runs() if r.model in set(frame["model"])]
+    models = set(frame["model"].unique())
+    runs: list[Run] = [run for run in study.runs() if run.model in models]
     about = pd.DataFrame([(r.id, r.model, r.task, r.setting, r.seed) for r in runs], columns=keys)
     base = frame[is_base].drop(columns=["run", "setting", "seed"])
     # capability knows the base model by task, verdicts by model alone

@@ -85,21 +85,22 @@ def _contrast(own: pd.DataFrame, other: pd.DataFrame, draws: int) -> dict[str, f
             "contrast_high": high, "p_contrast": found["p"]}  # fmt: skip
 
 
-def sensitivities(study: Study, curves: pd.DataFrame, draws: int) -> pd.DataFrame:
+def sensitivities(study: Study, both: Arms, harm: pd.DataFrame, draws: int) -> pd.DataFrame:
     """H1 under other choices, described: choice, value, those of `numbers.ratio`.
 
-    Other goals, rules and metrics, and every other judge, the world's truth among them.
+    both, harm: of H1. Other goals, rules and metrics, and every other judge, the world's truth
+    among them.
     """
     assert study.anchoring is not None
     asked = study.anchoring
-    harm = anchors.verdicts(study, asked.judge)
     rows: list[dict[str, Any]] = []
 
     def add(choice: str, value: str, change: dict[str, Any], own: pd.DataFrame) -> None:
         anchor = asked.anchor.model_copy(update=change)
-        path = curves if anchor.metric == asked.anchor.metric else anchors.curves(study, anchor)
+        same = anchor.metric == asked.anchor.metric
         try:
-            found = ratio(pairs(arms(path, anchor), own), draws)
+            path = both.curves if same else anchors.curves(study, anchor)
+            found = ratio(pairs(arms(path, anchor) if change else both, own), draws)
         except GroundedError as error:
             found = no_ratio(str(error))
         rows.append({"choice": choice, "value": value, **found})

@@ -32,10 +32,10 @@ class Found:
     why_not: str = ""
 
 
-def measure(study: Study, draws: int = DRAWS) -> Found:
+def measure(study: Study, draws: int = DRAWS, whole: bool = True) -> Found:
     """Compare the study's runs anchored and at a fixed epoch, as registered.
 
-    draws: of each bootstrap.
+    draws: of each bootstrap. whole: with the controls and all that is described, not tested.
     """
     if study.anchoring is None:
         return Found(why_not=NO_GOAL)
@@ -48,10 +48,14 @@ def measure(study: Study, draws: int = DRAWS) -> Found:
     harm = anchors.verdicts(study, asked.judge)
     parts = {
         "primary": numbers.primary(study, both, harm, draws),
-        "cells": numbers.cells(study, both, harm),
         "secondary": secondary(study, both, draws),
+    }
+    if not whole:
+        return Found(parts)
+    parts |= {
         "controls": other.controls(study, both, harm, draws),
-        "sensitivities": other.sensitivities(study, curves, draws),
+        "cells": numbers.cells(study, both, harm),
+        "sensitivities": other.sensitivities(study, both, harm, draws),
         "depths": other.depths(study, draws),
         "rules": numbers.by_rule(study, curves, harm, asked.curve),
     }

@@ -56,15 +56,14 @@ def pairs(both: Arms, values: pd.DataFrame) -> pd.DataFrame:
 
     values: run, step, prompt, value. A run without a single value in an arm is left out.
     """
-    wanted = values[values["run"].isin(set(both.cells["run"]))]
+    mine = set(both.cells["run"])
     fixed, anchored = (
-        anchors.at(wanted, one.chosen[one.chosen["run"].isin(set(both.cells["run"]))],
-                   "value", "prompt")
+        anchors.at(values, one.chosen[one.chosen["run"].isin(mine)], "value", "prompt")
         for one in (both.fixed, both.anchored)
-    )  # fmt: skip
+    )
     found = anchors.pairs(fixed, anchored, both.cells)
     some = found.groupby("run", observed=True)[["fixed", "anchored"]].count().min(axis=1) > 0
-    return found[found["run"].isin(set(some[some].index))]
+    return found if some.all() else found[found["run"].isin(set(some[some].index))]
 
 
 def ratio(paired: pd.DataFrame, draws: int, seed: int = 0) -> dict[str, Any]:
