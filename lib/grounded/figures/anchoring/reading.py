@@ -107,7 +107,19 @@ def _secondary(found: Found) -> str:
     harms = [row["hypothesis"] for row in rows if row["verdict"] == "harms"]
     return (
         f"**Secondary.** In favour of anchoring: {prose.listed(helps)}; against it: "
-        f"{prose.listed(harms)}. " + "; ".join(said) + "."
+        f"{prose.listed(harms)}. " + "; ".join(said) + "." + _best(rows)
+    )
+
+
+def _best(rows: list[dict]) -> str:
+    """How often the best mitigation of one draw of runs is the best of another."""
+    row = next((r for r in rows if r["hypothesis"] == "H4" and "best_fixed" in r), None)
+    if row is None or not np.isfinite(row["best_fixed"]):
+        return ""
+    return (
+        " When the runs are drawn again, the best mitigation stays the best with a probability of "
+        f"{prose.number(row['best_fixed'])} at a fixed epoch and "
+        f"{prose.number(row['best_anchored'])} anchored (described)."
     )
 
 
