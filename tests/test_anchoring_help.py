@@ -410,3 +410,20 @@ def test_the_bench_of_methods_measures_what_each_adds() -> None:
         [{"seconds": s, "megabytes": 500.0} for s in (7.0, 8.0, 12.0)],
     )
     assert lines[2:] == ["| safe_lora | 0.5 | +0.50 | 1.20 |", "| ptst | – | 1.25 | 1.20 |"]
+
+
+def test_no_notebook_fails_where_nobody_knows_the_truth(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a study of real models."""
+    monkeypatch.setenv("GROUNDED_HOME", str(tmp_path))
+    asked = synthetic.study(anchoring={**ASKED, "mitigations": None, "depths": None})
+    synthetic.write(asked, RISE)
+    monkeypatch.setattr(Study, "has_truth", property(lambda _: False))
+    said = {name: texts(run_notebook(name)) for name in (*NOTEBOOKS, "what_is_incoherence")}
+    assert "not known in this study" in said["what_is_incoherence"]
+    assert "disagree more on incoherent" in said["the_claims"]
+    assert "benign twins (unrelated): not measured" in said["does_anchoring_help"]
+    for name in said:
+        for kind in ("png", "svg", "csv", "json"):
+            assert (paths.figures("synthetic") / f"{name}.{kind}").stat().st_size > 50

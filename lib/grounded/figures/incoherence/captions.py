@@ -4,12 +4,14 @@ from grounded.detectors.corruptions import LOOP
 from grounded.detectors.real_text import Numbers
 from grounded.detectors.world import ALL
 from grounded.figures import caption
-from grounded.figures.incoherence.numbers import Parts
+from grounded.figures.incoherence.numbers import NO_TRUTH, Parts
 from grounded.study import Study
 
 
 def legend(study: Study, parts: Parts) -> str:
     """The caption of the first figure."""
+    if not parts:
+        return NO_TRUTH
     whole = parts["areas"].query(f"task == '{ALL}'")
     runs = int(whole["runs"].max())
     return caption(

@@ -9,13 +9,19 @@ from grounded.study import Study
 
 Parts = dict[str, pd.DataFrame]  # curves, areas, shares, rule: see `detectors.world`
 KEPT = ("areas", "shares", "rule")
+NO_TRUTH = (
+    "What is true of a reply is not known in this study, so detectors are held to corruptions of "
+    "real text alone, below."
+)
 
 
 def measure(study: Study) -> Parts:
     """Detectors and the study's rule against the truth of replies; about 15 s in `micro`.
 
-    GroundedError for a study whose world does not know the truth.
+    Nothing for a study whose world does not know the truth.
     """
+    if not study.has_truth:
+        return {}
     replies = world.replies(study)
     return {
         "curves": world.curves(replies),
@@ -27,6 +33,8 @@ def measure(study: Study) -> Parts:
 
 def data(parts: Parts) -> pd.DataFrame:
     """Everything drawn in one frame, a panel a letter (a: incoherent, b: mixed)."""
+    if not parts:
+        return pd.DataFrame({"note": [NO_TRUTH]})
     letters = parts["curves"]["sought"].map({"incoherent": "a", "mixed": "b"})
     drawn = [parts["curves"].assign(panel=letters)]
     for letter, name in zip("cde", KEPT, strict=True):
@@ -36,5 +44,5 @@ def data(parts: Parts) -> pd.DataFrame:
 
 def statistics(study: Study, parts: Parts) -> dict[str, Any]:
     """The tables, and the thresholds of the study's rule, as the figure's JSON holds them."""
-    named = {name: parts[name].to_dict("records") for name in KEPT}
+    named = {name: parts[name].to_dict("records") for name in KEPT if name in parts}
     return {"thresholds": study.coherence.model_dump(), **named}

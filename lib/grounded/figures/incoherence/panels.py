@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from grounded.detectors.world import ALL, DETECTORS, SOUGHT
-from grounded.figures import GREY, PAGE, letter, share_axis, style, words
-from grounded.figures.incoherence.numbers import Parts
+from grounded.figures import GREY, PAGE, letter, note, share_axis, style, words
+from grounded.figures.incoherence.numbers import NO_TRUTH, Parts
 from grounded.study import BASE, Study
 
 Look = tuple[str, str]  # colour and marker
@@ -35,6 +35,8 @@ RULED: dict[str, tuple[str, Look]] = {
 
 def draw(study: Study, parts: Parts) -> Figure:
     """a, b: ROC curves. c: areas by task. d: shares of incoherent replies. e: the rule by task."""
+    if not parts:
+        return note(NO_TRUTH)
     tasks = [ALL, *study.tasks]
     with style():
         figure = Figure((PAGE, 3.2 + 1.0 + 0.28 * len(tasks)), layout="constrained")

@@ -4,12 +4,14 @@ import pandas as pd
 
 from grounded.detectors.world import ALL, DETECTORS
 from grounded.figures import prose, words
-from grounded.figures.incoherence.numbers import Parts
+from grounded.figures.incoherence.numbers import NO_TRUTH, Parts
 from grounded.study import BASE, Study
 
 
 def reading(study: Study, parts: Parts) -> str:
     """Sentences that hold whatever came out."""
+    if not parts:
+        return NO_TRUTH
     said = (
         _shares(study, parts["shares"]),
         _areas(parts["areas"]),

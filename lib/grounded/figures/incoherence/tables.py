@@ -17,6 +17,8 @@ TASKS = {ALL: "all tasks", BASE: "base model"}
 
 def area_table(parts: Parts) -> pd.DataFrame:
     """AUC of each detector, and what it finds at 5% false alarms, by what is sought and task."""
+    if not parts:
+        return pd.DataFrame()
     found = parts["areas"].assign(
         said=[
             f"{_cell(row, 'auc', prose.number)}; finds {_cell(row, 'found', prose.percent)}"
@@ -33,6 +35,8 @@ def area_table(parts: Parts) -> pd.DataFrame:
 
 def share_table(parts: Parts) -> pd.DataFrame:
     """The share of incoherent replies by truth and rule, and of mixed ones, by task."""
+    if not parts:
+        return pd.DataFrame()
     found = parts["shares"].assign(
         said=[_cell(row, "rate", prose.percent, "") for row in parts["shares"].to_dict("records")],
         by=parts["shares"]["by"].map(
@@ -51,6 +55,8 @@ def share_table(parts: Parts) -> pd.DataFrame:
 
 def rule_table(parts: Parts) -> pd.DataFrame:
     """The share that the study's rule calls incoherent, by what a reply is and by task."""
+    if not parts:
+        return pd.DataFrame()
     found = parts["rule"].assign(
         said=[
             f"{_cell(row, 'rate', prose.percent, '')} of {row['n']:,}"
