@@ -68,6 +68,11 @@ def write(path: Path, table: str, frame: "pd.DataFrame", metadata: dict[str, Any
         about["rows"] = rows_sha(arrow, run)
     facts = {**metadata, "table": table, "runs": recorded}
     arrow = arrow.replace_schema_metadata({"grounded": json.dumps(facts, sort_keys=True)})
+    store(arrow, path)
+
+
+def store(arrow: pa.Table, path: Path) -> None:
+    """Put a table in its place as Parquet, whole or not at all: the same rows, the same bytes."""
     with replacing(path) as temporary:
         pq.write_table(
             arrow, temporary, compression="zstd", compression_level=12,

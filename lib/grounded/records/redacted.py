@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from grounded.records.files import metadata, replacing
+from grounded.records.files import metadata, store
 from grounded.records.schemas import SCHEMAS
 
 
@@ -34,11 +34,7 @@ def redact(source: Path, target: Path, table: str) -> None:
         place = arrow.column_names.index(name)
         arrow = arrow.set_column(place, arrow.schema.field(name), pa.array(hashed, pa.string()))
     arrow = arrow.replace_schema_metadata({"grounded": json.dumps(about, sort_keys=True)})
-    with replacing(target) as temporary:
-        pq.write_table(
-            arrow, temporary, compression="zstd", compression_level=12,
-            row_group_size=max(1, len(arrow)),
-        )  # fmt: skip
+    store(arrow, target)
 
 
 def sha(text: str) -> str:
