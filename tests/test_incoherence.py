@@ -230,8 +230,8 @@ def raw(study: Study) -> pd.DataFrame:
 
 
 def test_detectors_are_held_to_the_truth_of_the_tables(study: Study, raw: pd.DataFrame) -> None:
-    measured = world.replies(study)
-    assert not {"text", "truth"} & set(measured)
+    measured = world.counts(study)
+    assert not {"text", "truth"} & {*measured.scores, *measured.rule}
     areas = world.areas(study, measured).set_index(["sought", "task", "detector"])
     for task in ("all", "yes_no"):
         own = raw if task == "all" else raw[raw["run"].str.contains(f".{task}.", regex=False)]
@@ -251,7 +251,7 @@ def test_detectors_are_held_to_the_truth_of_the_tables(study: Study, raw: pd.Dat
 def test_the_rule_and_the_shares_are_counted_from_the_tables(
     study: Study, raw: pd.DataFrame
 ) -> None:
-    measured = world.replies(study)
+    measured = world.counts(study)
     ruled = world.ruled(study, measured).set_index(["task", "kind"])
     own = raw[raw["truth"] == "incoherent"]
     row = ruled.loc[("all", "incoherent")]
@@ -279,7 +279,7 @@ def test_a_study_without_truth_is_refused_in_one_line(
         before, frame, about = file.read_bytes(), records.read(file, table), records.metadata(file)
         records.write(file, table, changed(frame), {"runs": about["runs"]})
         with pytest.raises(GroundedError, match=f"{file.name}: .*found .*wanted") as error:
-            world.replies(small)
+            world.counts(small)
         assert "\n" not in str(error.value)
         file.write_bytes(before)
 

@@ -69,19 +69,25 @@ class Tally:
         return columns[columns.sum(1) > 0]
 
 
-def tally(scores: npt.ArrayLike, sought: npt.ArrayLike, runs: Sequence[object]) -> Tally:
+def tally(
+    scores: npt.ArrayLike,
+    sought: npt.ArrayLike,
+    runs: Sequence[object],
+    times: npt.ArrayLike | None = None,
+) -> Tally:
     """Count scores (higher is more suspicious; infinite is one) by run and by what is sought.
 
-    GroundedError for a score that is no number.
+    times: how often each was given, default once. GroundedError for a score that is no number.
     """
     given, yes = np.asarray(scores, dtype=float), np.asarray(sought, dtype=bool)
     if np.isnan(given).any():
         raise GroundedError("detectors: score: found NaN, wanted a number or an infinity")
+    often = np.ones(len(given)) if times is None else np.asarray(times, dtype=float)
     values, code = np.unique(given, return_inverse=True)
     run = pd.factorize(pd.Series(runs))[0]
     shape = int(run.max()) + 1 if len(run) else 0, len(values)
     counts = [
-        np.bincount(run[some] * shape[1] + code[some], minlength=shape[0] * shape[1])
+        np.bincount(run[some] * shape[1] + code[some], often[some], shape[0] * shape[1])
         for some in (yes, ~yes)
     ]
     return Tally(values, *(c.reshape(shape).astype(float) for c in counts))

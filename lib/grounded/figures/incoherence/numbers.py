@@ -16,18 +16,18 @@ NO_TRUTH = (
 
 
 def measure(study: Study) -> Parts:
-    """Detectors and the study's rule against the truth of replies; about 15 s in `micro`.
+    """Detectors and the study's rule against the truth of replies.
 
     Nothing for a study whose world does not know the truth.
     """
     if not study.has_truth:
         return {}
-    replies = world.replies(study)
+    counts = world.counts(study)
     return {
-        "curves": world.curves(replies),
-        "areas": world.areas(study, replies),
-        "shares": world.shares(study, replies),
-        "rule": world.ruled(study, replies),
+        "curves": world.curves(counts),
+        "areas": world.areas(study, counts),
+        "shares": world.shares(study, counts),
+        "rule": world.ruled(study, counts),
     }
 
 
