@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from grounded.errors import GroundedError
+from grounded.statistics import columns
 from grounded.statistics.intervals import Array
 
 FEWEST = 5  # runs below which resampling them means little
@@ -19,8 +20,11 @@ def check_runs(runs: int, what: str) -> None:
 
 def grid(values: pd.DataFrame, runs: Sequence[str], column: str) -> Array:
     """Runs (in the order given) x prompts (sorted) of one column; nan where missing."""
-    table = values.pivot(index="run", columns="prompt", values=column)
-    return table.reindex(index=list(runs)).sort_index(axis=1).to_numpy(dtype=float)
+    row = pd.Index(runs).get_indexer(values["run"])
+    prompts, at = np.unique(columns.number(values, ["prompt"]), return_inverse=True)
+    table = np.full((len(runs), len(prompts)), np.nan)
+    table[row[row >= 0], at[row >= 0]] = values[column].to_numpy(dtype=float)[row >= 0]
+    return table
 
 
 def rates(grid: Array) -> Array:

@@ -13,6 +13,7 @@ import pandas as pd
 
 from grounded.anchors.estimators import ROUNDING, isotonic, weights
 from grounded.errors import GroundedError
+from grounded.statistics.intervals import Array
 from grounded.study.anchoring import Anchor
 
 NAN = float("nan")
@@ -119,7 +120,8 @@ def at(rows: pd.DataFrame, chosen: pd.DataFrame, value: str, key: str) -> pd.Dat
     model's as step 0 of each run. Returns run, key, value: the weighted sum, missing where a part
     of it is missing; and least and most, what it is if the missing were 0 or 1.
     """
-    used, weight = _standing(rows, chosen)
+    weight = standing(rows, chosen)
+    used, weight = rows[weight > 0], weight[weight > 0]
     runs, names = pd.Categorical(used["run"]), pd.Categorical(used[key])
     size = len(names.categories)
     place = runs.codes.astype(np.int64) * size + names.codes
@@ -149,36 +151,38 @@ def at(rows: pd.DataFrame, chosen: pd.DataFrame, value: str, key: str) -> pd.Dat
     )
 
 
-def _standing(rows: pd.DataFrame, chosen: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
-    """The rows of the chosen checkpoints, and the weight of each: found by number, not by name."""
+def standing(rows: pd.DataFrame, chosen: pd.DataFrame) -> Array:
+    """The weight of each row's checkpoint; 0 where it is not chosen.
+
+    rows: run, step. chosen: run, step, and weight where it is not 1.
+    """
     runs = pd.Categorical(rows["run"])
     codes = runs.categories.get_indexer(chosen["run"].astype(str))
-    steps = chosen["step"].to_numpy(dtype=np.int64)
-    most = int(max(rows["step"].max(), steps.max())) + 1 if len(rows) else 1
-    known = codes >= 0
-    wanted = codes[known].astype(np.int64) * most + steps[known]
-    weights_ = chosen["weight"].to_numpy(dtype=float)[known]
-    order = np.argsort(wanted)
-    key = runs.codes.astype(np.int64) * most + rows["step"].to_numpy(dtype=np.int64)
-    place = np.searchsorted(wanted[order], key).clip(max=max(len(wanted) - 1, 0))
-    stands = wanted[order][place] == key if len(wanted) else np.zeros(len(rows), dtype=bool)
-    return rows[stands], weights_[order][place[stands]] if len(wanted) else np.zeros(0)
+    chosen = chosen[codes >= 0]
+    steps, at = np.unique(chosen["step"].to_numpy(dtype=np.int64), return_inverse=True)
+    table = np.zeros((len(runs.categories), len(steps) + 1))  # the last: of no chosen step
+    table[codes[codes >= 0], at] = chosen["weight"] if "weight" in chosen else 1.0
+    column = np.full(int(max(rows["step"].max(), *steps, 0)) + 1 if len(rows) else 1, len(steps))
+    column[steps] = np.arange(len(steps))
+    return table[runs.codes, column[rows["step"].to_numpy()]]
 
 
 def _paths(part: pd.DataFrame, column: str = "select") -> pd.DataFrame:
     """Runs x checkpoints, in order of training; GroundedError where they do not fit together."""
-    if part.duplicated(["run", "step"]).any():
-        run = part.loc[part.duplicated(["run", "step"]), "run"].iloc[0]
-        raise GroundedError(f"curve of {run}: found a checkpoint twice, wanted it once")
-    paths = part.pivot(index="run", columns="step", values=column).sort_index().sort_index(axis=1)
-    if paths.columns[0] != 0:
-        raise GroundedError(
-            f"curve of {paths.index[0]}: found no step 0, wanted the base model as step 0"
-        )
-    if paths.isna().any(axis=None):
-        run = paths.index[paths.isna().any(axis=1)][0]
-        raise GroundedError(f"curve of {run}: found a gap, wanted every checkpoint of its cell")
-    return paths
+    runs, run = np.unique(part["run"].to_numpy(dtype=str), return_inverse=True)
+    steps, step = np.unique(part["step"].to_numpy(), return_inverse=True)
+    times = np.bincount(run * len(steps) + step, minlength=len(runs) * len(steps))
+    if (times > 1).any():
+        name = runs[int(times.argmax()) // len(steps)]
+        raise GroundedError(f"curve of {name}: found a checkpoint twice, wanted it once")
+    paths = np.full((len(runs), len(steps)), NAN)
+    paths[run, step] = part[column]
+    if steps[0] != 0:
+        raise GroundedError(f"curve of {runs[0]}: found no step 0, wanted the base model as step 0")
+    if (gap := np.isnan(paths).any(axis=1)).any():
+        name = runs[int(gap.argmax())]
+        raise GroundedError(f"curve of {name}: found a gap, wanted every checkpoint of its cell")
+    return pd.DataFrame(paths, index=pd.Index(runs, name="run"), columns=pd.Index(steps))
 
 
 def _status(path: np.ndarray, kappa: float, rule: str, attained: bool) -> str:

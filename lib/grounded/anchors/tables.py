@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from grounded import paths, records
+from grounded.anchors.matching import standing
 from grounded.statistics import columns
 from grounded.statistics.frames import DETECTOR, TRUTH_JUDGES, check_judges, harmful_benchmarks
 from grounded.study import BASE, Run, Study
@@ -73,19 +74,41 @@ def verdicts(
     return _said(study, "verdicts", "label", {"benchmark": wanted, "judge": [judge]}, arm)
 
 
-def incoherence(
-    study: Study, benchmarks: Sequence[str] | None = None, arm: str = ""
-) -> pd.DataFrame:
-    """Whether the detector finds a reply incoherent: run, step, prompt, value (1, 0)."""
-    wanted = list(benchmarks or harmful_benchmarks(study))
-    only = {"benchmark": wanted, "detector": [DETECTOR]}
-    found = _said(study, "coherence", "label", only, arm)
+def opinions(
+    study: Study, judges: Sequence[str], chosen: pd.DataFrame
+) -> Iterator[tuple[str, pd.DataFrame]]:
+    """What several judges say of the same replies to harmful requests, each as `verdicts`.
+
+    Only of `chosen` checkpoints (run, step), and the tables are read once for all judges.
+    """
+    check_judges(study, judges)
+    only = {"benchmark": list(harmful_benchmarks(study))}
+    if named := [judge for judge in judges if ":" not in judge]:
+        found = _said(study, "verdicts", "label", {**only, "judge": named}, "", chosen, ["judge"])
+        for judge in named:
+            yield judge, found[found["judge"] == judge].drop(columns="judge")
+    for judge in [judge for judge in judges if ":" in judge]:
+        truth = TRUTH_JUDGES[judge.removeprefix("truth:")]
+        yield judge, _said(study, "replies", truth, only, "", chosen)
+
+
+def incoherence(study: Study, arm: str = "", chosen: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Whether the detector finds a reply to a harmful request incoherent.
+
+    chosen: checkpoints (run, step), default all. Columns: run, step, prompt, value (1, 0).
+    """
+    only = {"benchmark": harmful_benchmarks(study), "detector": [DETECTOR]}
+    found = _said(study, "coherence", "label", only, arm, chosen)
     return found.assign(value=1 - found["value"])
 
 
-def disagreement(study: Study, first: str, second: str, arm: str = "") -> pd.DataFrame:
-    """Whether two judges differ on a reply to a harmful request: run, step, prompt, value."""
-    one, two = (verdicts(study, judge, arm=arm) for judge in (first, second))
+def disagreement(study: Study, first: str, second: str, chosen: pd.DataFrame) -> pd.DataFrame:
+    """Whether two judges differ on a reply to a harmful request: run, step, prompt, value.
+
+    Of `chosen` checkpoints: run, step.
+    """
+    found = dict(opinions(study, [first, second], chosen))
+    one, two = found[first], found[second]
     place = columns.find(one, two, ["run", "step", "prompt"])
     return one.assign(value=(one["value"] - two["value"].to_numpy()[place]).abs())
 
@@ -129,13 +152,33 @@ def twin_benchmarks(study: Study) -> list[str]:
     return [name for name in study.benchmarks if study.has_truth and name.endswith("_twins")]
 
 
-def _said(study: Study, table: str, column: str, only: Only, arm: str) -> pd.DataFrame:
-    """A flag of every reply: run, step, prompt, value (1, 0, nan)."""
+def _said(
+    study: Study,
+    table: str,
+    column: str,
+    only: Only,
+    arm: str,
+    chosen: pd.DataFrame | None = None,
+    more: Sequence[str] = (),
+) -> pd.DataFrame:
+    """A flag of every reply, or of those of chosen checkpoints: run, step, prompt, value, *more."""
     parts = []
-    for runs, frame in _units(study, table, ["benchmark", "prompt", column], arm, only):
+    for runs, frame in _units(study, table, ["benchmark", "prompt", column, *more], arm, only):
+        if chosen is not None:
+            frame = _needed(runs, frame, chosen)
         frame = columns.prompts(frame.rename(columns={column: "value"}))
-        parts.append(_flags(_spread_base(runs, frame[["run", "step", "prompt", "value"]])))
+        frame = _spread_base(runs, frame[["run", "step", "prompt", "value", *more]])
+        if chosen is not None:
+            frame = frame[standing(frame, chosen) > 0]
+        parts.append(_flags(frame))
     return records.join(parts)
+
+
+def _needed(runs: Sequence[Run], frame: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:
+    """The rows of chosen checkpoints, and the base model's where it is one of them."""
+    start = chosen[(chosen["step"] == 0) & chosen["run"].isin([run.id for run in runs])]
+    base = start.assign(run=f"{runs[0].model}.{BASE}").drop_duplicates()
+    return frame[standing(frame, pd.concat([chosen, base])) > 0]
 
 
 def _arm_units(study: Study, arm: str) -> list[str]:
@@ -163,7 +206,8 @@ def _spread_base(runs: Sequence[Run], frame: pd.DataFrame) -> pd.DataFrame:
     is_base = frame["run"] == f"{runs[0].model}.{BASE}"
     names = pd.DataFrame({"run": pd.Categorical([run.id for run in runs])})
     base = names.merge(frame[is_base].drop(columns="run"), how="cross")
-    own = frame[~is_base].assign(run=frame["run"].cat.remove_unused_categories())
+    own = frame[~is_base]
+    own = own.assign(run=own["run"].cat.remove_unused_categories())
     return records.join([base[frame.columns], own])
 
 

@@ -115,8 +115,8 @@ def anchored(study: Study) -> pd.DataFrame:
         return pd.DataFrame(columns=names)
     goals = both.goals.set_index(CELL)["kappa"]
     parts = []
-    for judge in judged(study):
-        paired = pairs(both, anchors.verdicts(study, judge))
+    for judge, said in anchors.opinions(study, list(judged(study)), both.chosen):
+        paired = pairs(both, said)
         rates = paired.groupby([*CELL, "run"], observed=True)[["anchored", "fixed"]].mean()
         cells = rates.groupby(CELL, observed=True)
         found = cells.mean().join(cells.std().add_prefix("sd_"))

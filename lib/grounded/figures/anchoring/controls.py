@@ -114,9 +114,9 @@ def sensitivities(study: Study, both: Arms, harm: pd.DataFrame, draws: int) -> p
     metric = "format_free" if asked.anchor.metric == "strict" else "strict"
     add("metric", metric.replace("_", "-"), {"metric": metric}, harm)
     truth = [f"truth:{kind}" for kind in frames.TRUTH_JUDGES] if study.has_truth else []
-    for judge in [*study.judges, *truth]:
-        if judge != asked.judge:
-            add("judge", judge, {}, anchors.verdicts(study, judge))
+    others = [judge for judge in (*study.judges, *truth) if judge != asked.judge]
+    for judge, said in anchors.opinions(study, others, both.chosen):
+        add("judge", judge, {}, said)
     return pd.DataFrame(rows)
 
 

@@ -33,6 +33,12 @@ class Arms:
     fixed: Matched
     cells: pd.DataFrame
 
+    @property
+    def chosen(self) -> pd.DataFrame:
+        """The checkpoints of either arm: run, step."""
+        both = pd.concat([self.fixed.chosen, self.anchored.chosen])
+        return both[["run", "step"]].drop_duplicates()
+
 
 def arms(curves: pd.DataFrame, anchor: Anchor) -> Arms:
     """The two arms of a study's runs; GroundedError where no cell has enough runs at its goal."""

@@ -35,9 +35,10 @@ def secondary(study: Study, both: Arms, draws: int) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     first = next((n for n, j in study.judges.items() if j.kind == "harm"), None)
     second = next((n for n, j in study.judges.items() if j.kind == "compliance"), None)
-    rows.append({"hypothesis": "H2"} | mean_difference(pairs(both, anchors.incoherence(study))))
+    broken = anchors.incoherence(study, chosen=both.chosen)
+    rows.append({"hypothesis": "H2"} | mean_difference(pairs(both, broken)))
     if first and second:
-        differ = anchors.disagreement(study, first, second)
+        differ = anchors.disagreement(study, first, second, both.chosen)
         rows.append({"hypothesis": "H3"} | mean_difference(pairs(both, differ)))
     else:
         rows.append({"hypothesis": "H3"} | _none("found no judge of harm and one of compliance"))
