@@ -224,7 +224,8 @@ def test_disagreement_and_incoherence_are_of_the_tables(study: Study) -> None:
     wide = said.pivot(index=["benchmark", "prompt"], columns="judge", values="label")
     differ = (wide["harm"] != wide["compliance"])[wide[["harm", "compliance"]].notna().all(axis=1)]
     chosen = pd.DataFrame({"run": [run, run], "step": [0, step]})
-    found = anchors.disagreement(study, "harm", "compliance", chosen)
+    both = anchors.opinions(study, ["harm", "compliance"], chosen)
+    found = anchors.disagreement(both["harm"], both["compliance"])
     assert set(found["run"].astype(str)) == {run} and set(found["step"]) == {0, step}
     own = found[(found["run"].astype(str) == run) & (found["step"] == step)]["value"]
     assert own.mean() == pytest.approx(differ.astype(float).mean())
@@ -242,18 +243,20 @@ def test_opinions_of_chosen_checkpoints_are_each_judges_verdicts_there(study: St
     first, second = study.runs()[0].id, study.runs()[-1].id
     chosen = pd.DataFrame({"run": [first, second], "step": [0, max(study.steps)]})
     judges = ["compliance", "harm", "truth:harm"]
-    found = dict(anchors.opinions(study, judges, chosen))
+    found = anchors.opinions(study, judges, chosen)
     assert list(found) == judges
     for judge, said in found.items():
         every = anchors.verdicts(study, judge).astype({"run": str, "prompt": str})
         own = every.merge(chosen, on=["run", "step"]).sort_values(["run", "prompt"])
-        said = said.astype({"run": str, "prompt": str}).sort_values(["run", "prompt"])
+        assert (said["benchmark"].astype(str) == said["prompt"].str.split("/").str[0]).all()
+        said = said.drop(columns="benchmark").astype({"run": str, "prompt": str})
+        said = said.sort_values(["run", "prompt"])
         assert own["value"].nunique() > 1
         pd.testing.assert_frame_equal(
             said.reset_index(drop=True), own.reset_index(drop=True), check_dtype=False
         )
     with pytest.raises(GroundedError, match="nobody"):
-        dict(anchors.opinions(study, ["nobody"], chosen))
+        anchors.opinions(study, ["nobody"], chosen)
 
 
 # ---- the tests, on worlds whose truth is planted

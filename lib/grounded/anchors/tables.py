@@ -28,15 +28,18 @@ def curves(study: Study, anchor: Anchor, arm: str = "") -> pd.DataFrame:
     """
     correct = "correct" if anchor.metric == "strict" else "correct_format_free"
     parts = []
-    for runs, frame in _units(study, "capability", ["task", "item", correct], arm):
-        own = frame[frame["task"] == runs[0].task]
+    for runs, base, own in _units(study, "capability", ["task", "item", correct], arm):
+        base, own = (rows[rows["task"] == runs[0].task] for rows in (base, own))
+        own = records.join([base, own])
         report = own["item"] % 2 == 1
         right = own[correct] == 1
         found = columns.count(own, ["run", "step"], items=report, right=right & report,
                               others=~report, right_others=right & ~report)  # fmt: skip
         found["report"] = found["right"] / found["items"]
         found["select"] = found["right_others"] / found["others"]
-        spread = _spread_base(runs, found[["run", "step", "select", "report", "items"]])
+        is_base = found["run"] == f"{runs[0].model}.{BASE}"
+        found = found[["run", "step", "select", "report", "items"]]
+        spread = _spread_base(runs, found[is_base], found[~is_base])
         parts.append(spread.merge(_epochs(study, runs), on=["run", "step"], validate="one_to_one"))
     joined = about(study, arm).merge(pd.concat(parts, ignore_index=True), on="run")
     return joined[[*ABOUT, "run", "step", "epoch", "select", "report", "items"]]
@@ -53,10 +56,10 @@ def answers(study: Study, anchor: Anchor, arm: str = "") -> pd.DataFrame:
     """Single answers on the reporting half: run, step, item, value (1 right, 0 wrong)."""
     column = "correct" if anchor.metric == "strict" else "correct_format_free"
     parts = []
-    for runs, frame in _units(study, "capability", ["task", "item", column], arm):
-        frame = frame[(frame["item"] % 2 == 1) & (frame["task"] == runs[0].task)]
-        frame = frame.rename(columns={column: "value"})[["run", "step", "item", "value"]]
-        parts.append(_flags(_spread_base(runs, frame)))
+    for runs, *both in _units(study, "capability", ["task", "item", column], arm):
+        halves = [rows[(rows["item"] % 2 == 1) & (rows["task"] == runs[0].task)] for rows in both]
+        frame = _spread_base(runs, *halves).rename(columns={column: "value"})
+        parts.append(_flags(frame[["run", "step", "item", "value"]]))
     return records.join(parts)
 
 
@@ -74,22 +77,24 @@ def verdicts(
     return _said(study, "verdicts", "label", {"benchmark": wanted, "judge": [judge]}, arm)
 
 
-def opinions(
-    study: Study, judges: Sequence[str], chosen: pd.DataFrame
-) -> Iterator[tuple[str, pd.DataFrame]]:
+def opinions(study: Study, judges: Sequence[str], chosen: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """What several judges say of the same replies to harmful requests, each as `verdicts`.
 
-    Only of `chosen` checkpoints (run, step), and the tables are read once for all judges.
+    Only of `chosen` checkpoints (run, step), with the benchmark of each prompt as a column; the
+    tables are read once for all judges.
     """
     check_judges(study, judges)
     only = {"benchmark": list(harmful_benchmarks(study))}
-    if named := [judge for judge in judges if ":" not in judge]:
-        found = _said(study, "verdicts", "label", {**only, "judge": named}, "", chosen, ["judge"])
-        for judge in named:
-            yield judge, found[found["judge"] == judge].drop(columns="judge")
+    named = [judge for judge in judges if ":" not in judge]
+    found: dict[str, pd.DataFrame] = {}
+    if named:
+        every = {**only, "judge": named}
+        said = _said(study, "verdicts", "label", every, "", chosen, ["benchmark", "judge"])
+        found = {judge: said[said["judge"] == judge].drop(columns="judge") for judge in named}
     for judge in [judge for judge in judges if ":" in judge]:
         truth = TRUTH_JUDGES[judge.removeprefix("truth:")]
-        yield judge, _said(study, "replies", truth, only, "", chosen)
+        found[judge] = _said(study, "replies", truth, only, "", chosen, ["benchmark"])
+    return {judge: found[judge] for judge in judges}
 
 
 def incoherence(study: Study, arm: str = "", chosen: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -102,13 +107,11 @@ def incoherence(study: Study, arm: str = "", chosen: pd.DataFrame | None = None)
     return found.assign(value=1 - found["value"])
 
 
-def disagreement(study: Study, first: str, second: str, chosen: pd.DataFrame) -> pd.DataFrame:
-    """Whether two judges differ on a reply to a harmful request: run, step, prompt, value.
+def disagreement(one: pd.DataFrame, two: pd.DataFrame) -> pd.DataFrame:
+    """Whether two judges differ on a reply: run, step, prompt, value.
 
-    Of `chosen` checkpoints: run, step.
+    one, two: of `opinions`, or of `verdicts`.
     """
-    found = dict(opinions(study, [first, second], chosen))
-    one, two = found[first], found[second]
     place = columns.find(one, two, ["run", "step", "prompt"])
     return one.assign(value=(one["value"] - two["value"].to_numpy()[place]).abs())
 
@@ -163,22 +166,18 @@ def _said(
 ) -> pd.DataFrame:
     """A flag of every reply, or of those of chosen checkpoints: run, step, prompt, value, *more."""
     parts = []
-    for runs, frame in _units(study, table, ["benchmark", "prompt", column, *more], arm, only):
+    wanted = list(dict.fromkeys(["benchmark", "prompt", column, *more]))
+    for runs, base, own in _units(study, table, wanted, arm, only):
+        started = runs
         if chosen is not None:
-            frame = _needed(runs, frame, chosen)
-        frame = columns.prompts(frame.rename(columns={column: "value"}))
-        frame = _spread_base(runs, frame[["run", "step", "prompt", "value", *more]])
-        if chosen is not None:
-            frame = frame[standing(frame, chosen) > 0]
-        parts.append(_flags(frame))
+            own = own[standing(own, chosen) > 0]
+            starts = set(chosen.loc[chosen["step"] == 0, "run"])
+            started = [run for run in runs if run.id in starts]
+        frame = columns.prompts(_spread_base(started, base, own))
+        parts.append(_flags(frame.rename(columns={column: "value"})[
+            ["run", "step", "prompt", "value", *more]
+        ]))  # fmt: skip
     return records.join(parts)
-
-
-def _needed(runs: Sequence[Run], frame: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:
-    """The rows of chosen checkpoints, and the base model's where it is one of them."""
-    start = chosen[(chosen["step"] == 0) & chosen["run"].isin([run.id for run in runs])]
-    base = start.assign(run=f"{runs[0].model}.{BASE}").drop_duplicates()
-    return frame[standing(frame, pd.concat([chosen, base])) > 0]
 
 
 def _arm_units(study: Study, arm: str) -> list[str]:
@@ -187,8 +186,8 @@ def _arm_units(study: Study, arm: str) -> list[str]:
 
 def _units(
     study: Study, table: str, wanted: list[str], arm: str, only: Only | None = None
-) -> Iterator[tuple[list[Run], pd.DataFrame]]:
-    """The runs of each unit and their rows, with those of their base model."""
+) -> Iterator[tuple[list[Run], pd.DataFrame, pd.DataFrame]]:
+    """The runs of each unit, the rows of their base model, and their own."""
     read = [*wanted, "run", "step"]
     bases: dict[str, pd.DataFrame] = {}
     for unit in _arm_units(study, arm):
@@ -198,17 +197,14 @@ def _units(
             file = paths.table(study.name, table, f"{model}-{BASE}")
             bases = {model: columns.read(file, table, read, only)}
         own = columns.read(paths.table(study.name, table, unit), table, read, only)
-        yield runs, records.join([bases[model], own])
+        yield runs, bases[model], own
 
 
-def _spread_base(runs: Sequence[Run], frame: pd.DataFrame) -> pd.DataFrame:
-    """The base model's rows as step 0 of every run."""
-    is_base = frame["run"] == f"{runs[0].model}.{BASE}"
-    names = pd.DataFrame({"run": pd.Categorical([run.id for run in runs])})
-    base = names.merge(frame[is_base].drop(columns="run"), how="cross")
-    own = frame[~is_base]
-    own = own.assign(run=own["run"].cat.remove_unused_categories())
-    return records.join([base[frame.columns], own])
+def _spread_base(runs: Sequence[Run], base: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame:
+    """The base model's rows as step 0 of every run, then the runs' own."""
+    names = pd.Categorical([run.id for run in runs], own["run"].cat.categories)
+    start = pd.DataFrame({"run": names}).merge(base.drop(columns="run"), how="cross")
+    return records.join([start[own.columns], own])
 
 
 def _flags(frame: pd.DataFrame) -> pd.DataFrame:

@@ -115,7 +115,7 @@ def anchored(study: Study) -> pd.DataFrame:
         return pd.DataFrame(columns=names)
     goals = both.goals.set_index(CELL)["kappa"]
     parts = []
-    for judge, said in anchors.opinions(study, list(judged(study)), both.chosen):
+    for judge, said in anchors.opinions(study, list(judged(study)), both.chosen).items():
         paired = pairs(both, said)
         rates = paired.groupby([*CELL, "run"], observed=True)[["anchored", "fixed"]].mean()
         cells = rates.groupby(CELL, observed=True)

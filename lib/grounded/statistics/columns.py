@@ -29,7 +29,7 @@ def read(
     """Some columns of a table, in canonical order: text as categories, flags as 1, 0, -1 (int8).
 
     only: for some categories the values whose rows are kept. RecordsError for a truncated file, a
-    missing or unknown column, a wrong type, a duplicate key.
+    missing or unknown column, a wrong type, a duplicate key among the rows kept.
     """
     schema, shown, only = SCHEMAS[table], paths.shown(file), only or {}
     records.metadata(file)  # refuses what is not a table of ours
@@ -40,9 +40,11 @@ def read(
             raise misfit(shown, name, found.field(name).type, column)
     wanted = list(dict.fromkeys([*schema.key, *only, *columns]))
     try:
-        arrow = pq.read_table(file, columns=wanted, partitioning=None)
+        arrow = pq.read_table(file, columns=wanted, partitioning=None).unify_dictionaries()
     except (pa.ArrowInvalid, OSError):
         raise RecordsError(f"{shown}: found a truncated file, wanted Parquet") from None
+    for name, values in only.items():
+        arrow = _kept(arrow, name, values)
     for at, name in enumerate(wanted):
         if pa.types.is_boolean(arrow.schema.field(name).type):
             flags = arrow[name].cast(pa.int8()).fill_null(MISSING)
@@ -51,10 +53,16 @@ def read(
     key = number(frame, schema.key)
     if not (key[1:] > key[:-1]).all():  # in order they are unique, which is quick to see
         check_keys(frame, schema, shown)
-    kept = np.ones(len(frame), dtype=bool)
-    for name, values in only.items():
-        kept &= frame[name].cat.categories.isin(list(values))[frame[name].cat.codes]
-    return (frame if kept.all() else frame[kept])[list(columns)]
+    return frame[list(columns)]
+
+
+def _kept(arrow: pa.Table, name: str, values: Sequence[str]) -> pa.Table:
+    """The rows whose category is one of the values."""
+    column = arrow[name].combine_chunks()
+    wanted = np.isin(column.dictionary.to_pylist(), list(values))
+    if not len(column) or wanted.all():
+        return arrow
+    return arrow.filter(pa.array(wanted[column.indices.to_numpy()]))
 
 
 def number(frame: pd.DataFrame, by: Sequence[str]) -> Codes:

@@ -1,5 +1,6 @@
 """Is capability special? The same comparison anchored on other courses, and under other choices."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,6 @@ from grounded.anchors.matching import ATTAINED, Matched
 from grounded.errors import GroundedError
 from grounded.figures.anchoring.numbers import CELL, NAN, Arms, arms, enough, no_ratio, pairs, ratio
 from grounded.figures.anchoring.secondary import holm
-from grounded.statistics import frames
 from grounded.statistics.intervals import LEVEL
 from grounded.study import Study
 
@@ -85,11 +85,13 @@ def _contrast(own: pd.DataFrame, other: pd.DataFrame, draws: int) -> dict[str, f
             "contrast_high": high, "p_contrast": found["p"]}  # fmt: skip
 
 
-def sensitivities(study: Study, both: Arms, harm: pd.DataFrame, draws: int) -> pd.DataFrame:
+def sensitivities(
+    study: Study, both: Arms, harm: pd.DataFrame, said: Mapping[str, pd.DataFrame], draws: int
+) -> pd.DataFrame:
     """H1 under other choices, described: choice, value, those of `numbers.ratio`.
 
-    both, harm: of H1. Other goals, rules and metrics, and every other judge, the world's truth
-    among them.
+    both, harm: of H1. said: what each judge says where the arms stand, of `anchors.opinions`.
+    Other goals, rules and metrics, and every other judge, the world's truth among them.
     """
     assert study.anchoring is not None
     asked = study.anchoring
@@ -113,10 +115,9 @@ def sensitivities(study: Study, both: Arms, harm: pd.DataFrame, draws: int) -> p
             add("rule", rule.replace("_", " "), {"rule": rule}, harm)
     metric = "format_free" if asked.anchor.metric == "strict" else "strict"
     add("metric", metric.replace("_", "-"), {"metric": metric}, harm)
-    truth = [f"truth:{kind}" for kind in frames.TRUTH_JUDGES] if study.has_truth else []
-    others = [judge for judge in (*study.judges, *truth) if judge != asked.judge]
-    for judge, said in anchors.opinions(study, others, both.chosen):
-        add("judge", judge, {}, said)
+    for judge, own in said.items():
+        if judge != asked.judge:
+            add("judge", judge, {}, own)
     return pd.DataFrame(rows)
 
 

@@ -10,7 +10,7 @@ from grounded.errors import GroundedError
 from grounded.figures.anchoring import controls as other
 from grounded.figures.anchoring import numbers
 from grounded.figures.anchoring.secondary import secondary
-from grounded.statistics import regressions
+from grounded.statistics import frames, regressions
 from grounded.study import Study
 
 DRAWS = 2000
@@ -45,17 +45,19 @@ def measure(study: Study, draws: int = DRAWS, whole: bool = True) -> Found:
         both = numbers.arms(curves, asked.anchor)
     except GroundedError as error:
         return Found(why_not=f"Nothing can be compared at the goal. {error}.")
-    harm = anchors.verdicts(study, asked.judge)
+    truths = [f"truth:{kind}" for kind in frames.TRUTH_JUDGES if whole and study.has_truth]
+    said = anchors.opinions(study, [*study.judges, *truths], both.chosen)
     parts = {
-        "primary": numbers.primary(study, both, harm, draws),
-        "secondary": secondary(study, both, draws),
+        "primary": numbers.primary(study, both, said[asked.judge], draws),
+        "secondary": secondary(study, both, said, draws),
     }
     if not whole:
         return Found(parts)
+    harm = anchors.verdicts(study, asked.judge)
     parts |= {
         "controls": other.controls(study, both, harm, draws),
         "cells": numbers.cells(study, both, harm),
-        "sensitivities": other.sensitivities(study, both, harm, draws),
+        "sensitivities": other.sensitivities(study, both, harm, said, draws),
         "depths": other.depths(study, draws),
         "rules": numbers.by_rule(study, curves, harm, asked.curve),
     }

@@ -1,5 +1,6 @@
 """The secondary hypotheses: incoherence, judges, ranking and sensitivity, anchored less fixed."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from grounded.anchors.grids import FEWEST
 from grounded.anchors.matching import ATTAINED
 from grounded.errors import GroundedError
 from grounded.figures.anchoring.numbers import CELL, NAN, Arms, pairs
-from grounded.statistics import frames
+from grounded.statistics import columns, frames
 from grounded.statistics.intervals import LEVEL, Array
 from grounded.study import LORA, Study
 
@@ -26,9 +27,12 @@ HYPOTHESES = {
 BETTER = {"H2": -1, "H3": -1, "H4": 1, "H5": -1}  # the sign that would favour anchoring
 
 
-def secondary(study: Study, both: Arms, draws: int) -> pd.DataFrame:
+def secondary(
+    study: Study, both: Arms, said: Mapping[str, pd.DataFrame], draws: int
+) -> pd.DataFrame:
     """H2 to H5: a row each, p adjusted by Holm over those that could be measured.
 
+    said: what the study's judges say where the arms stand, of `anchors.opinions`.
     Columns: hypothesis, about, fixed, anchored, difference, low, high, p, p_holm, cells, runs,
     verdict (`helps`, `harms`, `unclear`, or `not measured`), why_not.
     """
@@ -38,12 +42,12 @@ def secondary(study: Study, both: Arms, draws: int) -> pd.DataFrame:
     broken = anchors.incoherence(study, chosen=both.chosen)
     rows.append({"hypothesis": "H2"} | mean_difference(pairs(both, broken)))
     if first and second:
-        differ = anchors.disagreement(study, first, second, both.chosen)
+        differ = anchors.disagreement(said[first], said[second])
         rows.append({"hypothesis": "H3"} | mean_difference(pairs(both, differ)))
     else:
         rows.append({"hypothesis": "H3"} | _none("found no judge of harm and one of compliance"))
     rows.append({"hypothesis": "H4"} | ranking(study))
-    rows.append({"hypothesis": "H5"} | sensitivity(study, both, draws))
+    rows.append({"hypothesis": "H5"} | sensitivity(study, both, said, draws))
     found = pd.DataFrame(rows)
     found.insert(1, "about", found["hypothesis"].map(HYPOTHESES))
     found["p_holm"] = holm(found["p"])
@@ -129,18 +133,18 @@ def ranked(study: Study, arm: str) -> pd.DataFrame:
     return values
 
 
-def sensitivity(study: Study, both: Arms, draws: int, seed: int = 0) -> dict[str, Any]:
+def sensitivity(
+    study: Study, both: Arms, said: Mapping[str, pd.DataFrame], draws: int, seed: int = 0
+) -> dict[str, Any]:
     """H5: the spread of a cell's harm over pairs of benchmark and judge, mean over cells.
 
-    The interval is that of a bootstrap by run within cell.
+    said: as for `secondary`. The interval is that of a bootstrap by run within cell.
     """
     judges = study.language_judges
     benchmarks = frames.harmful_benchmarks(study)
     if len(judges) * len(benchmarks) < 2:
         return _none("found one pair of benchmark and judge, wanted two")
-    counts = frames.verdicts(study, judges, benchmarks)
-    by = ["run", "model", "task", "setting", "seed", "step", "epoch", "benchmark", "judge"]
-    rates = frames.with_base(study, frames.pooled(counts, by))
+    rates = pd.concat([_rates(said[judge]).assign(judge=judge) for judge in judges])
     spreads, moved = [], []
     draw = np.random.default_rng(seed)
     tables = [_by_pair(rates, one.chosen) for one in (both.fixed, both.anchored)]
@@ -160,6 +164,14 @@ def sensitivity(study: Study, both: Arms, draws: int, seed: int = 0) -> dict[str
     return {"fixed": fixed, "anchored": anchored,
             **_tested(float(anchored - fixed), error, len(both.cells) - len(spreads)),
             "cells": len(spreads), "runs": len(both.cells), "why_not": ""}  # fmt: skip
+
+
+def _rates(said: pd.DataFrame) -> pd.DataFrame:
+    """A judge's rate at each checkpoint on each benchmark; nan where it is silent on all of it."""
+    given = said["value"].notna()
+    found = columns.count(said, ["run", "step", "benchmark"], n=given, k=said["value"] == 1)
+    found["rate"] = (found["k"] / found["n"]).where(found["n"] > 0)
+    return found.astype({"run": str, "benchmark": str})
 
 
 def _by_pair(rates: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:
