@@ -1,19 +1,22 @@
 """What the figures cost at the size of the paper's grid: time and memory over generated tables.
 
 `python -m workflow.bench_scale` makes tables of a tenth, a third and the whole of the size in a
-scratch folder (see `generated`), and executes every figure notebook that reads tables on each, two
-at a time, a process a notebook. CPU time is told beside wall time, which others' work lengthens.
+scratch folder (see `generated`), and draws every figure notebook that reads tables on each: two
+processes, each of which takes notebook after notebook and imports what they use once. CPU time is
+told beside wall time, which others' work lengthens.
 """
 
 import argparse
 import ast
+import multiprocessing
 import os
-import subprocess
+import resource
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -29,32 +32,35 @@ SECONDS, MEMORY = 60, 4 * 2**30  # what all figures together may take, on two co
 
 @dataclass(frozen=True)
 class Cost:
-    """One notebook: seconds of wall clock and of CPU (user and system), most bytes resident."""
+    """One notebook: seconds of wall clock and of CPU, all threads.
+
+    process: which drew it. peak: the most bytes that it has held so far.
+    """
 
     notebook: str
     wall: float
     cpu: float
+    process: int
     peak: int
 
 
 @dataclass(frozen=True)
 class Point:
-    """All notebooks on tables of one size; `wall` with `CORES` of them at a time."""
+    """All notebooks on tables of one size; wall and cpu from the processes' start to their end."""
 
     size: Size
     made: float
     wall: float
+    cpu: float
     costs: tuple[Cost, ...]
 
     @property
-    def cpu(self) -> float:
-        """Seconds of CPU of all notebooks."""
-        return sum(cost.cpu for cost in self.costs)
-
-    @property
     def peak(self) -> int:
-        """Bytes that were held at once, at most: the sum of the largest processes."""
-        return sum(sorted(cost.peak for cost in self.costs)[-CORES:])
+        """Bytes that were held at once, at most: as if all processes had their peaks together."""
+        most: dict[int, int] = {}
+        for cost in self.costs:
+            most[cost.process] = max(cost.peak, most.get(cost.process, 0))
+        return sum(most.values())
 
 
 def reading() -> list[str]:
@@ -84,35 +90,50 @@ def measure(size: Size, names: Sequence[str], compiled: Path) -> Point:
     compiled: a folder for compiled modules, which an installed Python keeps from run to run.
     GroundedError for a notebook that fails.
     """
-    home = os.environ.get("GROUNDED_HOME")
     with tempfile.TemporaryDirectory(prefix="generated-") as scratch:
-        began = time.perf_counter()
-        os.environ["GROUNDED_HOME"] = scratch
-        try:
+        about = {"GROUNDED_HOME": scratch, "PYTHONPYCACHEPREFIX": str(compiled)}
+        with _environment(about, without="PYTHONDONTWRITEBYTECODE"):
+            began = time.perf_counter()
             generated.write(generated.study(size))
-        finally:
-            os.environ.pop("GROUNDED_HOME")
-            if home is not None:
-                os.environ["GROUNDED_HOME"] = home
-        made = time.perf_counter() - began
-        environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-        environment |= {"GROUNDED_HOME": scratch, "PYTHONPYCACHEPREFIX": str(compiled)}
-        began = time.perf_counter()
-        with ThreadPoolExecutor(CORES) as pool:
-            costs = tuple(pool.map(lambda name: _cost(name, environment), names))
-        return Point(size, made, time.perf_counter() - began, costs)
+            made = time.perf_counter() - began
+            began, used = time.perf_counter(), _seconds(resource.RUSAGE_CHILDREN)
+            spawn = multiprocessing.get_context("spawn")  # a process that has imported nothing yet
+            with ProcessPoolExecutor(CORES, mp_context=spawn) as pool:
+                costs = tuple(pool.map(_cost, names))
+            wall, cpu = time.perf_counter() - began, _seconds(resource.RUSAGE_CHILDREN) - used
+        return Point(size, made, wall, cpu, costs)
 
 
-def _cost(name: str, environment: dict[str, str]) -> Cost:
-    began = time.perf_counter()
-    command = [sys.executable, "-m", "workflow.bench_scale", "--draw", name]
-    child = subprocess.Popen(command, env=environment)
-    _, status, used = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode:
-        raise GroundedError(f"{name}: found exit status {child.returncode}, wanted 0")
-    peak = used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return Cost(name, time.perf_counter() - began, used.ru_utime + used.ru_stime, peak)
+def _cost(name: str) -> Cost:
+    began, used = time.perf_counter(), _seconds(resource.RUSAGE_SELF)
+    try:
+        draw(name)
+    except Exception as error:
+        raise GroundedError(f"{name}: found {error!r}, wanted a figure") from error
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return Cost(
+        name, time.perf_counter() - began, _seconds(resource.RUSAGE_SELF) - used, os.getpid(),
+        peak * (1 if sys.platform == "darwin" else 1024),
+    )  # fmt: skip
+
+
+def _seconds(whose: int) -> float:
+    """Seconds of CPU, user and system, of this process or of those that it started."""
+    used = resource.getrusage(whose)
+    return used.ru_utime + used.ru_stime
+
+
+@contextmanager
+def _environment(values: Mapping[str, str], without: str) -> Iterator[None]:
+    """Some variables set and one unset, here and in processes that are started; then as before."""
+    before = dict(os.environ)
+    os.environ.update(values)
+    os.environ.pop(without, None)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def table(points: Sequence[Point]) -> str:
@@ -130,7 +151,7 @@ def table(points: Sequence[Point]) -> str:
             each = (second.cpu - first.cpu) / (second.size.verdicts - first.size.verdicts)
             lines[-1] += f", {1e6 * each:.2f} s a million more"
     lines += [
-        f"  {c.notebook}: {c.cpu:.1f} s of CPU, {c.wall:.1f} s, {c.peak / 2**30:.2f} GB"
+        f"  {c.notebook}: {c.cpu:.1f} s of CPU, {c.wall:.1f} s, {c.peak / 2**30:.2f} GB so far"
         for c in points[-1].costs
     ]
     held, took = points[-1].peak <= MEMORY, points[-1].wall <= SECONDS
@@ -144,13 +165,10 @@ def table(points: Sequence[Point]) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure every share of the size that is asked for, and print the table."""
     parser = argparse.ArgumentParser(prog="python -m workflow.bench_scale", description=__doc__)
-    parser.add_argument("--draw", metavar="NOTEBOOK", help="one notebook, in this process")
     parser.add_argument("--shares", type=float, nargs="+", default=SHARES, metavar="SHARE")
     for field in fields(Size):
         parser.add_argument(f"--{field.name}", type=int, default=field.default, metavar="N")
     asked = parser.parse_args(arguments)
-    if asked.draw:
-        return draw(asked.draw)
     whole, names = Size(**{f.name: getattr(asked, f.name) for f in fields(Size)}), reading()
     with tempfile.TemporaryDirectory(prefix="compiled-") as compiled:
         measure(Size(2, 2, 2, 2, 2, 200, 4, 20), names, Path(compiled))  # what is paid once
