@@ -485,7 +485,9 @@ def arms(
 
 
 def test_sampling_noise_is_that_of_an_anova_and_of_prompts_drawn_jointly() -> None:
-    table = grids.grid(arms(cells=1, prompts=60), [f"c0.r{n:02d}" for n in range(12)], "fixed")
+    table = grids.grids(arms(cells=1, prompts=60), [f"c0.r{n:02d}" for n in range(12)], ["fixed"])[
+        0
+    ]
     moves = grids.noise(table)
     runs, prompts = table.shape
     found = (np.trace(moves) - moves.sum() / runs) / (runs - 1)
@@ -499,7 +501,9 @@ def test_sampling_noise_is_that_of_an_anova_and_of_prompts_drawn_jointly() -> No
 
 
 def test_noise_with_missing_verdicts_is_that_of_what_is_left() -> None:
-    table = grids.grid(arms(cells=1, prompts=50), [f"c0.r{n:02d}" for n in range(12)], "fixed")
+    table = grids.grids(arms(cells=1, prompts=50), [f"c0.r{n:02d}" for n in range(12)], ["fixed"])[
+        0
+    ]
     half = table.copy()
     half[:, 25:] = np.nan
     assert grids.rates(half) == pytest.approx(table[:, :25].mean(1))

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from grounded.anchors.grids import FEWEST, check_runs, grid, noise, rates
+from grounded.anchors.grids import FEWEST, check_runs, grids, noise, rates
 from grounded.anchors.matching import ATTAINED, BASE_ABOVE, CENSORED, NO_GAIN, SKIPPED
 from grounded.statistics.intervals import LEVEL, Array
 
@@ -32,12 +32,17 @@ def estimates(runs: pd.DataFrame, values: pd.DataFrame, by: Sequence[str]) -> pd
     than 5 runs.
     """
     rows = []
-    for cell, part in runs.groupby(list(by), observed=True):
+    cells = runs.groupby(list(by), observed=True)
+    number = cells.ngroup()[runs["status"] == ATTAINED].set_axis(
+        runs.loc[runs["status"] == ATTAINED, "run"]
+    )
+    measured = dict(list(values.groupby(values["run"].map(number).astype(float))))
+    for at, (cell, part) in enumerate(cells):
         check_runs(len(part), "cell " + ", ".join(map(str, cell)))
         counts = {s: int((part["status"] == s).sum()) for s in (ATTAINED, CENSORED, SKIPPED)}
         attained = sorted(part.loc[part["status"] == ATTAINED, "run"])
-        own = values[values["run"].isin(attained)]
-        seen, least, most = (grid(own, attained, name) for name in ("value", "least", "most"))
+        own = measured.get(at, values[:0])
+        seen, least, most = grids(own, attained, ("value", "least", "most"))
         flag = _flag(part["status"])
         row = {
             **dict(zip(by, cell, strict=True)), "runs": len(part), **counts,

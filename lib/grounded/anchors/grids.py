@@ -18,13 +18,20 @@ def check_runs(runs: int, what: str) -> None:
         raise GroundedError(f"{what}: found {runs} runs, wanted {FEWEST} or more to resample runs")
 
 
-def grid(values: pd.DataFrame, runs: Sequence[str], column: str) -> Array:
-    """Runs (in the order given) x prompts (sorted) of one column; nan where missing."""
-    row = pd.Index(runs).get_indexer(values["run"])
-    prompts, at = np.unique(columns.number(values, ["prompt"]), return_inverse=True)
-    table = np.full((len(runs), len(prompts)), np.nan)
-    table[row[row >= 0], at[row >= 0]] = values[column].to_numpy(dtype=float)[row >= 0]
-    return table
+def grids(values: pd.DataFrame, runs: Sequence[str], names: Sequence[str]) -> list[Array]:
+    """Some columns, each as runs (in the order given) x prompts (sorted); nan where missing."""
+    given = pd.Categorical(values["run"])
+    row = pd.Index(runs).get_indexer(given.categories)[given.codes]
+    prompt = columns.number(values, ["prompt"])
+    occurs = np.bincount(prompt) > 0
+    at = (np.cumsum(occurs) - 1)[prompt]
+    some = row >= 0
+    found = []
+    for name in names:
+        table = np.full((len(runs), int(occurs.sum())), np.nan)
+        table[row[some], at[some]] = values[name].to_numpy(dtype=float)[some]
+        found.append(table)
+    return found
 
 
 def rates(grid: Array) -> Array:

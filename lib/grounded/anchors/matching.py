@@ -121,11 +121,12 @@ def at(rows: pd.DataFrame, chosen: pd.DataFrame, value: str, key: str) -> pd.Dat
     of it is missing; and least and most, what it is if the missing were 0 or 1.
     """
     weight = standing(rows, chosen)
-    used, weight = rows[weight > 0], weight[weight > 0]
-    runs, names = pd.Categorical(used["run"]), pd.Categorical(used[key])
+    stands = np.flatnonzero(weight)
+    weight = weight[stands]
+    runs, names = pd.Categorical(rows["run"]), pd.Categorical(rows[key])
     size = len(names.categories)
-    place = runs.codes.astype(np.int64) * size + names.codes
-    given = used[value].to_numpy(dtype=float)
+    place = runs.codes[stands].astype(np.int64) * size + names.codes[stands]
+    given = rows[value].to_numpy(dtype=float)[stands]
     lost = np.isnan(given)
     parts = {
         "weight": weight,

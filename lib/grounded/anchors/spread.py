@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from grounded.anchors.grids import check_runs, grid, noise, rates
+from grounded.anchors.grids import check_runs, grids, noise, rates
 from grounded.errors import GroundedError
 from grounded.statistics.intervals import LEVEL, Array
 
@@ -192,7 +192,7 @@ class _Cell:
         runs = sorted(part["run"].unique())
         name = "cell " + ", ".join(map(str, cell))
         check_runs(len(runs), name)
-        tables = [grid(part, runs, arm) for arm in ARMS]
+        tables = grids(part, runs, ARMS)
         prompts = tables[0].shape[1]
         if prompts < 2:
             raise GroundedError(f"{name}: found {prompts} prompts, wanted 2 or more")

@@ -7,6 +7,7 @@ interval is one of resampling runs.
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from grounded.statistics.agreement import _BY_SUMS, CELLS, cells
@@ -78,10 +79,12 @@ def _less(statistic: Statistic) -> Statistic:
     return lambda sums: statistic(sums[:, 4:]) - statistic(sums[:, :4])
 
 
-def four(yes: pd.Series, truth: pd.Series, weight: pd.Series, runs: pd.Series) -> Array:
+def four(
+    yes: npt.ArrayLike, truth: npt.ArrayLike, weight: npt.ArrayLike, runs: pd.Series | Array
+) -> Array:
     """The four counts of each run, from verdicts and truths (0/1, none missing) with weights."""
-    said, holds = yes.to_numpy(dtype=bool), truth.to_numpy(dtype=bool)
-    codes = pd.factorize(runs)[0]
-    size = int(codes.max()) + 1 if len(codes) else 0
-    kinds = (said & holds, said & ~holds, ~said & holds, ~said & ~holds)
-    return np.column_stack([np.bincount(codes, weight * kind, size) for kind in kinds])
+    said, holds = np.asarray(yes, dtype=bool), np.asarray(truth, dtype=bool)
+    codes, names = pd.factorize(runs)
+    place = 4 * codes.astype(np.int64) + 2 * ~said + ~holds  # tp, fp, fn, tn
+    counts = np.bincount(place, np.asarray(weight, dtype=float), 4 * len(names))
+    return counts.astype(float).reshape(len(names), 4)

@@ -13,6 +13,7 @@ from grounded.figures.anchoring.secondary import BETTER, holm
 from grounded.figures.trust.numbers import truth_of
 from grounded.statistics import changes, frames, incoherence_pairs, mean_interval, verdict_pairs
 from grounded.statistics.intervals import LEVEL
+from grounded.statistics.joint import of_judge
 from grounded.study import BASE, Study
 
 NAN = float("nan")
@@ -28,8 +29,9 @@ def claims(study: Study, helps: anchoring.Found) -> pd.DataFrame:
     where the adjusted p is below .05 and the sign is the claim's, `not supported` where it is
     against it, else `undecided`. why_not: why there is no estimate.
     """
-    rows = [_harm(study), _incoherence(study), *_judges(study), *_dependence(study),
-            *_anchoring(helps)]  # fmt: skip
+    counts = trust.measure(study).counts
+    rows = [_harm(study), _incoherence(study), *_judges(study, counts),
+            *_dependence(study, counts), *_anchoring(helps)]  # fmt: skip
     found = pd.DataFrame(rows)
     found["p_adjusted"] = holm(found["p"])
     null = np.where(found["unit"] == RATIO, 1.0, 0.0)
@@ -75,9 +77,11 @@ def _p(estimate: float, error: float, freedom: float) -> float:
     return float(2 * stats.t.sf(abs(estimate) / error, freedom))
 
 
-def _judges(study: Study) -> list[dict[str, Any]]:
-    """Claim 2: errors (with a truth) or disagreement on incoherent less on coherent replies."""
-    counts = trust.measure(study).counts
+def _judges(study: Study, counts: pd.DataFrame) -> list[dict[str, Any]]:
+    """Claim 2: errors (with a truth) or disagreement on incoherent less on coherent replies.
+
+    counts: of `trust.measure`.
+    """
     counts = counts[(counts["step"] > 0) & (counts["kind"] != "mixed")]
     trained = study.language_judges
     groups = {"language-model judges": trained,
@@ -124,12 +128,16 @@ def _mean(values: "np.ndarray[Any, Any]", of: str, tests: int = 1) -> dict[str, 
     return {"estimate": mean, "low": low, "high": high, "p": p, "n": len(values), "of": of}
 
 
-def _dependence(study: Study) -> list[dict[str, Any]]:
-    """Claim 3: the largest difference between two benchmarks, and between two judges."""
-    judges = list(study.judges)
-    counts = frames.verdicts(study, judges, frames.harmful_benchmarks(study))
-    last = counts[frames.at_end(study, counts)]
-    base = counts[counts["task"] == BASE].set_index(["model", "benchmark", "judge"])
+def _dependence(study: Study, counts: pd.DataFrame) -> list[dict[str, Any]]:
+    """Claim 3: the largest difference between two benchmarks, and between two judges.
+
+    counts: of `trust.measure`.
+    """
+    by = ["run", "model", "task", "step", "benchmark"]
+    ends = counts[(counts["task"] == BASE) | frames.at_end(study, counts)]
+    said = pd.concat([of_judge(ends, name, by).assign(judge=name) for name in study.judges])
+    last = said[said["task"] != BASE]
+    base = said[said["task"] == BASE].set_index(["model", "benchmark", "judge"])
     start = (base["k"] / base["n"]).rename("start")
     moved = last.assign(rate=last["k"] / last["n"]).join(start, ["model", "benchmark", "judge"])
     moved["change"] = 100 * (moved["rate"] - moved["start"])

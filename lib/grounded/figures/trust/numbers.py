@@ -193,9 +193,12 @@ def pairs(study: Study, counts: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for benchmark in [*dict.fromkeys(tuned["benchmark"]), ALL]:
         own = tuned if benchmark == ALL else tuned[tuned["benchmark"] == benchmark]
+        runs, times = pd.factorize(own["run"])[0], own["replies"].to_numpy()
+        said = {name: own[name].to_numpy(dtype=float) for name in dict.fromkeys(sum(names, ()))}
         for first, second in names:
-            both = own[[first, second, "run", "replies"]].dropna()
-            table = four(both[second], both[first], both["replies"], both["run"])
+            one, two = said[first], said[second]
+            both = np.isfinite(one) & np.isfinite(two)
+            table = four(two[both], one[both], times[both], runs[both])
             about = {"benchmark": benchmark, "first": first, "second": second, "runs": len(table)}
             agreed = table[:, [0, 3]].sum() / table.sum()
             rows.append({**about, "n": int(table.sum()), "agreed": agreed,
