@@ -33,18 +33,19 @@ def read(
     """
     schema, shown, only = SCHEMAS[table], paths.shown(file), only or {}
     records.metadata(file)  # refuses what is not a table of ours
-    found = pq.read_schema(file)
+    whole = pq.ParquetFile(file)  # a third of the time of `read_table`, which reads in batches
+    found = whole.schema_arrow
     check_names(found.names, table, shown)
     for name, column in schema.columns.items():
         if found.field(name).type != column.type:
             raise misfit(shown, name, found.field(name).type, column)
     wanted = list(dict.fromkeys([*schema.key, *only, *columns]))
     try:
-        arrow = pq.read_table(file, columns=wanted, partitioning=None).unify_dictionaries()
+        arrow = whole.read(wanted).select(wanted).unify_dictionaries()
     except (pa.ArrowInvalid, OSError):
         raise RecordsError(f"{shown}: found a truncated file, wanted Parquet") from None
-    for name, values in only.items():
-        arrow = _kept(arrow, name, values)
+    if only:
+        arrow = _kept(arrow, only)
     for at, name in enumerate(wanted):
         if pa.types.is_boolean(arrow.schema.field(name).type):
             flags = arrow[name].cast(pa.int8()).fill_null(MISSING)
@@ -56,13 +57,15 @@ def read(
     return frame[list(columns)]
 
 
-def _kept(arrow: pa.Table, name: str, values: Sequence[str]) -> pa.Table:
-    """The rows whose category is one of the values."""
-    column = arrow[name].combine_chunks()
-    wanted = np.isin(column.dictionary.to_pylist(), list(values))
-    if not len(column) or wanted.all():
-        return arrow
-    return arrow.filter(pa.array(wanted[column.indices.to_numpy()]))
+def _kept(arrow: pa.Table, only: Mapping[str, Sequence[str]]) -> pa.Table:
+    """The rows whose categories are among the values."""
+    kept = np.ones(len(arrow), dtype=bool)
+    for name, values in only.items():
+        column = arrow[name].combine_chunks()
+        wanted = np.isin(column.dictionary.to_pylist(), list(values))
+        if len(column) and not wanted.all():
+            kept &= wanted[column.indices.to_numpy()]
+    return arrow if kept.all() else arrow.filter(pa.array(kept))
 
 
 def number(frame: pd.DataFrame, by: Sequence[str]) -> Codes:

@@ -68,15 +68,20 @@ def pairs(both: Arms, values: pd.DataFrame) -> pd.DataFrame:
         for one in (both.fixed, both.anchored)
     )
     found = anchors.pairs(fixed, anchored, both.cells)
-    some = found.groupby("run", observed=True)[["fixed", "anchored"]].count().min(axis=1) > 0
-    return found if some.all() else found[found["run"].isin(set(some[some].index))]
+    given = [found["run"].cat.codes[found[arm].notna()].unique() for arm in ("fixed", "anchored")]
+    some = np.intersect1d(*given)
+    if len(some) == found["run"].cat.codes.nunique():
+        return found
+    return found[found["run"].isin(set(found["run"].cat.categories[some]))]
 
 
 def ratio(paired: pd.DataFrame, draws: int, seed: int = 0) -> dict[str, Any]:
     """`anchors.variance_ratio` as a row; without a number, and why, where none can be given."""
-    size = paired.groupby(CELL, observed=True)["run"].transform("nunique")
+    first = paired.iloc[np.unique(paired["run"].cat.codes, return_index=True)[1]]
+    size = first.groupby(CELL, observed=True)["run"].transform("size")
+    few = set(first.loc[size < FEWEST, "run"])
     try:
-        kept = paired[size >= FEWEST]
+        kept = paired[~paired["run"].isin(few)] if few else paired
         if kept.empty:
             raise GroundedError(f"found no cell of {FEWEST} runs")
         return {**vars(anchors.variance_ratio(kept, CELL, draws, seed)), "why_not": ""}

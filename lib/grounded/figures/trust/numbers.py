@@ -155,11 +155,12 @@ def shifts(study: Study, counts: pd.DataFrame) -> pd.DataFrame:
     against = {judge: f"truth:{kind_of(study, judge)}" for judge in study.judges}
     named = everyone(study)
     named = [*(name for name in dict.fromkeys(against.values()) if name not in named), *named]
+    counts = counts[(counts["task"] == BASE) | frames.at_end(study, counts)]
     for judge in named:
         by = ["run", "model", "task", "kind"]
         said = of_judge(counts, judge, [*by, "step"]).astype(dict.fromkeys(by, str))
         base = said[said["task"] == BASE].set_index(["model", "kind"])
-        last = said[frames.at_end(study, said)]
+        last = said[said["task"] != BASE]
         runs = last[["run", "model", "task"]].drop_duplicates()
         grid = runs.merge(pd.DataFrame({"kind": KINDS}), how="cross")
         grid = grid.merge(last[["run", "kind", "n", "k"]], on=["run", "kind"], how="left")
