@@ -13,6 +13,13 @@ export TOKENIZERS_PARALLELISM = false
 export PYTHONUNBUFFERED = 1
 export HF_HUB_DISABLE_TELEMETRY = 1
 
+# Where Python may leave no compiled module beside its source, every kernel would compile all that
+# it imports: they lie in .cache then.
+ifdef PYTHONDONTWRITEBYTECODE
+unexport PYTHONDONTWRITEBYTECODE
+export PYTHONPYCACHEPREFIX = $(CURDIR)/.cache/compiled
+endif
+
 run = .venv/bin/python -m workflow $(if $(PROFILE),--profile "$(PROFILE)")
 tests = .venv/bin/python -m pytest -n $(JOBS) --dist worksteal
 

@@ -14,8 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from grounded import fingerprint, paths
+from grounded.stages.plan import world_module
 from grounded.stages.status import status
-from grounded.study import BASE, Study
+from grounded.study import BASE, LORA, Study
 from workflow import graph, jobs
 
 TIMER = "import time; began = time.monotonic()\n{imports}\nprint(time.monotonic() - began)"
@@ -49,7 +50,7 @@ def overhead(study: Study, cores: int) -> None:
     whole = {True: len(study.models), False: len(study.models) * len(study.tasks)}
     spent, lost = 0.0, 0.0
     for stage in dict.fromkeys(job.stage for job in todo):
-        stage_imports = _import_seconds(stage)
+        stage_imports = _import_seconds(study, stage)
         for job in (job for job in todo if job.stage == stage):
             wall, cells = told[job.id]["seconds"], told[job.id]["cells"]
             imports = min(cells, stage_imports)  # not every job needs all of them
@@ -65,11 +66,13 @@ def overhead(study: Study, cores: int) -> None:
 BENCHES: list[Callable[[Study, int], None]] = [overhead]
 
 
-def _import_seconds(stage: str) -> float:
-    """How long a fresh process takes for all that a stage imports, early or late."""
+def _import_seconds(study: Study, stage: str) -> float:
+    """How long a fresh process takes for all that a stage imports: early, late, or by name."""
+    used = [f"grounded.stages.{stage}", world_module(study, stage)]
+    used += [f"grounded.methods.{LORA}"] if stage == "finetune" else []
     found = dict.fromkeys(
         ast.unparse(node)
-        for name in fingerprint.modules(f"grounded.stages.{stage}")
+        for name in fingerprint.modules(*used)
         for node in ast.walk(ast.parse(_source(name)))
         if isinstance(node, ast.Import | ast.ImportFrom)
     )
