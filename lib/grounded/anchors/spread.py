@@ -6,6 +6,7 @@ run, prompt, fixed, anchored (0..1; between checkpoints a weighted sum; nan wher
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from scipy import stats
 
 from grounded.anchors.grids import check_runs, grids, noise, rates
 from grounded.errors import GroundedError
+from grounded.statistics import columns
 from grounded.statistics.intervals import LEVEL, Array
 
 NAN = float("nan")
@@ -48,7 +50,7 @@ def pairs(fixed: pd.DataFrame, anchored: pd.DataFrame, cells: pd.DataFrame) -> p
     """
     one, two = (arm[["run", "prompt", "value"]].astype({"run": "category"}) for arm in
                 (fixed, anchored))  # fmt: skip
-    if _alike(one, two):
+    if columns.alike(one, two, ["run", "prompt"]):
         both = one.rename(columns={"value": "fixed"}).assign(anchored=two["value"].to_numpy())
     else:
         both = one.merge(
@@ -61,17 +63,6 @@ def pairs(fixed: pd.DataFrame, anchored: pd.DataFrame, cells: pd.DataFrame) -> p
     codes = both["run"].cat.codes.to_numpy()
     named = {name: about[name].astype("category").array.take(codes) for name in about}
     return both.assign(**named)[[*about, "run", "prompt", "fixed", "anchored"]]
-
-
-def _alike(one: pd.DataFrame, two: pd.DataFrame) -> bool:
-    """Whether two arms hold the same runs and prompts in the same order."""
-    return len(one) == len(two) and all(
-        (one[name].astype("category").cat.categories.equals(
-            two[name].astype("category").cat.categories)
-         and (one[name].astype("category").cat.codes.to_numpy()
-              == two[name].astype("category").cat.codes.to_numpy()).all())
-        for name in ("run", "prompt")
-    )  # fmt: skip
 
 
 def variances(pairs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
@@ -120,11 +111,10 @@ def variance_ratio(
         )
     logs, new, sums = [], [], np.zeros(2)
     for number, cell in enumerate(cells):
-        draw = np.random.default_rng([seed, number])
-        times = draw.multinomial(cell.runs, np.full(cell.runs, 1 / cell.runs), size=draws)
+        times = _times(cell.runs, draws, seed, number)
         once = np.ones((1, cell.runs))
         logs.append(float(cell.log_ratio(once)[0]))
-        new.append(cell.log_ratio(times.astype(float)))
+        new.append(cell.log_ratio(times))
         sums += np.maximum(cell.variance(once)[:, 0], 0)
     pooled = float(np.mean(logs))
     freedom = sum(cell.runs - 1 for cell in cells)
@@ -137,6 +127,13 @@ def variance_ratio(
         sum(cell.runs for cell in cells), conclusion,
         float(sums[1] / sums[0]) if sums[0] > 0 else NAN,
     )  # fmt: skip
+
+
+@lru_cache(maxsize=64)
+def _times(runs: int, draws: int, seed: int, number: int) -> Array:
+    """How often each run of a cell is drawn, a row a draw."""
+    draw = np.random.default_rng([seed, number])
+    return draw.multinomial(runs, np.full(runs, 1 / runs), size=draws).astype(float)
 
 
 def smallest_ratio(

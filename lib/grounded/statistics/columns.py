@@ -127,10 +127,28 @@ def find(rows: pd.DataFrame, among: pd.DataFrame, on: Sequence[str]) -> Codes:
 
     Those others are each there once.
     """
+    if alike(rows, among, on):
+        return np.arange(len(rows))
     joined = records.join([among[list(on)], rows[list(on)]])
     key = number(joined, on)
     found: Codes = pd.Index(key[: len(among)]).get_indexer(key[len(among) :])
     return found
+
+
+def alike(one: pd.DataFrame, two: pd.DataFrame, on: Sequence[str]) -> bool:
+    """Whether two frames are the same in these columns, row by row; quick to see, so seen first."""
+    return len(one) == len(two) and all(_same(one[name], two[name]) for name in on)
+
+
+def _same(one: "pd.Series[object]", two: "pd.Series[object]") -> bool:
+    categories = [isinstance(each.dtype, pd.CategoricalDtype) for each in (one, two)]
+    if not any(categories):
+        return bool((one.to_numpy() == two.to_numpy()).all())
+    return (
+        all(categories)
+        and one.cat.categories.equals(two.cat.categories)
+        and bool((one.cat.codes.to_numpy() == two.cat.codes.to_numpy()).all())
+    )
 
 
 def values(flags: "pd.Series[int]") -> npt.NDArray[np.float64]:

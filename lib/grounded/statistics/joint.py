@@ -36,17 +36,16 @@ def _unit(study: Study, unit: str, benchmarks: Sequence[str]) -> pd.DataFrame:
     found = _known(study, unit, only) if study.has_truth else _coherent(study, unit, only)
     file = paths.table(study.name, "verdicts", unit)
     verdicts = columns.read(file, "verdicts", ["judge", *KEY, "label"], only)
-    place = columns.find(verdicts, found, KEY)
-    label = columns.values(verdicts["label"]).astype(np.float32)
+    replies = found[KEY]
     for name in study.judges:
-        own = ((verdicts["judge"] == name) & (place >= 0)).to_numpy()
-        if not own.any():
+        own = verdicts[verdicts["judge"] == name]
+        place = columns.find(replies, own, KEY)
+        if not (place >= 0).any():
             raise GroundedError(
                 f"{paths.shown(file)}: judge: found no {name!r}, wanted its verdicts"
             )
-        said = np.full(len(found), np.nan, dtype=np.float32)
-        said[place[own]] = label[own]
-        found[name] = said
+        label = columns.values(own["label"]).astype(np.float32)
+        found[name] = np.where(place >= 0, label[place], np.float32(np.nan))
     return found
 
 

@@ -45,8 +45,9 @@ def measure(study: Study, draws: int = DRAWS, whole: bool = True) -> Found:
         both = numbers.arms(curves, asked.anchor)
     except GroundedError as error:
         return Found(why_not=f"Nothing can be compared at the goal. {error}.")
-    truths = [f"truth:{kind}" for kind in frames.TRUTH_JUDGES if whole and study.has_truth]
-    said = anchors.opinions(study, [*study.judges, *truths], both.chosen)
+    truths = [f"truth:{kind}" for kind in frames.TRUTH_JUDGES if study.has_truth]
+    judges = [*study.judges, *truths] if whole else [asked.judge, *study.language_judges]
+    said = anchors.opinions(study, list(dict.fromkeys(judges)), both.chosen)
     parts = {
         "primary": numbers.primary(study, both, said[asked.judge], draws),
         "secondary": secondary(study, both, said, draws),
