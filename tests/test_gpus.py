@@ -35,19 +35,24 @@ def holder(folder: Path) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
-def test_two_jobs_never_hold_one_gpu_and_a_third_waits(tmp_path: Path) -> None:
-    first, second = holder(tmp_path), holder(tmp_path)
-    assert first.stdout and second.stdout
-    said = {first.stdout.readline().strip(), second.stdout.readline().strip()}
-    assert said == {"4", "7"}
+@pytest.mark.parametrize("freed", ["4", "7"])
+def test_two_jobs_never_hold_one_gpu_and_a_third_takes_the_first_that_is_free(
+    tmp_path: Path, freed: str
+) -> None:
+    holders: dict[str, subprocess.Popen[str]] = {}
+    for process in (holder(tmp_path), holder(tmp_path)):
+        assert process.stdout
+        holders[process.stdout.readline().strip()] = process
+    assert holders.keys() == {"4", "7"}
     third = holder(tmp_path)
     assert third.stdout
     with pytest.raises(subprocess.TimeoutExpired):
         third.wait(1.5)  # it waits, and says nothing
-    first.kill()  # the operating system takes the lock back
-    first.wait()
-    assert third.stdout.readline().strip() in {"4", "7"}
-    for process in (second, third):
+    gone = holders.pop(freed)
+    gone.kill()  # the operating system takes the lock back
+    gone.wait()
+    assert third.stdout.readline().strip() == freed
+    for process in (third, *holders.values()):
         process.communicate("\n")
         assert process.returncode == 0
 

@@ -9,14 +9,15 @@ import os
 import shutil
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO
 
 from grounded.errors import GroundedError
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+POLL = 0.2  # seconds between looks at GPUs that are all taken
 
 
 def visible() -> list[str]:
@@ -60,22 +61,25 @@ def lease(number: int, folder: Path) -> Iterator[list[str]]:
 
 
 def _take(number: int, names: list[str], folder: Path, held: ExitStack) -> list[str]:
-    """Lock so many: those that are free, then, waiting, those that are not."""
+    """Lock so many: those that are free, then, waiting, whichever become so first."""
     files = {name: folder / f"{socket.gethostname()}-gpu-{name}.lock" for name in names}
     mine: list[str] = []
-    for wait in (fcntl.LOCK_NB, 0):
+    while True:
         for name in names:
-            if len(mine) == number:
-                return mine
-            if name not in mine and _lock(held.enter_context(files[name].open("a")), wait):
+            if len(mine) < number and name not in mine and _lock(files[name], held):
                 mine.append(name)
-    return mine
+        if len(mine) == number:
+            return mine
+        time.sleep(POLL)  # a lock can be waited for, but not the first of several
 
 
-def _lock(file: IO[str], wait: int) -> bool:
+def _lock(path: Path, held: ExitStack) -> bool:
+    """Lock a file until `held` ends, unless another process has it."""
+    file = path.open("a")
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | wait)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         file.close()
         return False
+    held.enter_context(file)
     return True
