@@ -110,7 +110,7 @@ def _die(*_: object) -> None:
     for kernel in kernels:
         with contextlib.suppress(psutil.NoSuchProcess):
             kernel.kill()
-    psutil.wait_procs(kernels)
+    psutil.wait_procs(kernels, timeout=10)  # a dead one that nobody buries counts as alive
     os._exit(1)
 
 
