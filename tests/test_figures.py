@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import synthetic
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image
 
 from grounded import figures, fingerprint, paths, records
@@ -214,6 +215,29 @@ def test_the_same_tables_give_the_same_bytes(home: Path, shown: dict) -> None:
     run_notebook("figure_4_benchmarks")
     assert {p.name: p.read_bytes() for p in folder.iterdir() if "figure_4" in p.name} == before
     assert len(before) == 4
+
+
+def test_the_layout_is_found_once_and_holds_for_every_form(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GROUNDED_HOME", str(tmp_path))
+    found = []
+    lay_out = ConstrainedLayoutEngine.execute
+
+    def execute(engine: ConstrainedLayoutEngine, figure: Figure) -> Any:
+        found.append(figure)
+        return lay_out(engine, figure)
+
+    monkeypatch.setattr(ConstrainedLayoutEngine, "execute", execute)
+    with figures.style():
+        figure = Figure((2, 2), layout="constrained")
+        axes = figure.subplots()
+        axes.set_ylabel("a label that needs room")
+    before = axes.get_position().bounds
+    figures.save(figure, study, "probe", pd.DataFrame({"x": [1]}), {})
+    after = axes.get_position().bounds
+    figures.show(figure, "a probe")
+    assert found == [figure] and before != after == axes.get_position().bounds
 
 
 def test_the_users_style_leaves_no_mark(

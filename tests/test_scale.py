@@ -157,6 +157,31 @@ def test_finding_is_a_join(study: Study) -> None:
     assert columns.find(rows, replies, ["name", "at"]).tolist() == [2, 1, -1, -1, -1]
 
 
+@pytest.mark.parametrize("in_order", [True, False])
+def test_rows_by_category_are_groups(mixed: pd.DataFrame, in_order: bool) -> None:
+    rows = mixed.dropna(subset=["word"])
+    rows = rows.sort_values("word", kind="stable") if in_order else rows
+    found = columns.by(rows, "word")
+    wanted = {str(word): part for word, part in rows.groupby("word", observed=True)}
+    assert list(found) == list(wanted) == ["a", "b", "z"]
+    for word, part in wanted.items():
+        pd.testing.assert_frame_equal(found[word], part)
+    assert columns.by(rows[:0], "word") == {}
+
+
+def test_a_verdict_that_is_not_there_is_missing_beside_its_reply() -> None:
+    key = {"benchmark": pd.Categorical(["b"] * 3), "prompt": [1, 2, 3],
+           "run": pd.Categorical(["r"] * 3), "step": 0}  # fmt: skip
+    replies = pd.DataFrame(key)
+    whole = replies.assign(judge=pd.Categorical(["harm"] * 3), label=[1, -1, 0])
+    found = joint.beside(replies, whole, ["harm"], Path("verdicts.parquet"))
+    np.testing.assert_array_equal(found["harm"], [1, np.nan, 0])
+    found = joint.beside(replies, whole[::-1][:2], ["harm"], Path("verdicts.parquet"))
+    np.testing.assert_array_equal(found["harm"], [np.nan, np.nan, 0])
+    with pytest.raises(GroundedError, match="verdicts.parquet: judge: found no 'other'"):
+        joint.beside(replies, whole, ["other"], Path("verdicts.parquet"))
+
+
 # ---- what the figures count
 
 

@@ -12,7 +12,14 @@ import pandas as pd
 from grounded import paths, records
 from grounded.anchors.matching import standing
 from grounded.statistics import columns
-from grounded.statistics.frames import DETECTOR, TRUTH_JUDGES, check_judges, harmful_benchmarks
+from grounded.statistics.frames import (
+    DETECTOR,
+    KEY,
+    TRUTH_JUDGES,
+    check_judges,
+    harmful_benchmarks,
+)
+from grounded.statistics.joint import beside
 from grounded.study import BASE, Run, Study
 from grounded.study.anchoring import Anchor
 
@@ -84,17 +91,28 @@ def opinions(study: Study, judges: Sequence[str], chosen: pd.DataFrame) -> dict[
     tables are read once for all judges.
     """
     check_judges(study, judges)
-    only = {"benchmark": list(harmful_benchmarks(study))}
     named = [judge for judge in judges if ":" not in judge]
-    found: dict[str, pd.DataFrame] = {}
-    if named:
-        every = {**only, "judge": named}
-        said = _said(study, "verdicts", "label", every, "", chosen, ["benchmark", "judge"])
-        found = {judge: said[said["judge"] == judge].drop(columns="judge") for judge in named}
-    for judge in [judge for judge in judges if ":" in judge]:
-        truth = TRUTH_JUDGES[judge.removeprefix("truth:")]
-        found[judge] = _said(study, "replies", truth, only, "", chosen, ["benchmark"])
-    return {judge: found[judge] for judge in judges}
+    truths = {judge: TRUTH_JUDGES[judge.removeprefix("truth:")] for judge in judges
+              if ":" in judge}  # fmt: skip
+    only = {"benchmark": harmful_benchmarks(study)}
+    every = {**only, "judge": named}
+    verdicts = _units(study, "verdicts", ["judge", *KEY, "label"], "", every)
+    replies = _units(study, "replies", [*KEY, *truths.values()], "", only)
+    starts = set(chosen.loc[chosen["step"] == 0, "run"])
+    parts = []
+    for (runs, *rows), (_, *said) in zip(replies, verdicts, strict=True):
+        file = paths.table(study.name, "verdicts", runs[0].unit)
+        base, own = (
+            one.assign(**beside(one, two, named, file)) for one, two in zip(rows, said, strict=True)
+        )
+        started = [run for run in runs if run.id in starts]
+        own = own[standing(own, chosen) > 0]
+        parts.append(columns.prompts(_spread_base(started, base, own)))
+    joined = records.join(parts)
+    about = joined[["run", "step", "prompt", "benchmark"]]
+    values = {judge: joined[judge] for judge in named}
+    values |= {judge: columns.values(joined[column]) for judge, column in truths.items()}
+    return {judge: about.assign(value=values[judge]) for judge in judges}
 
 
 def incoherence(study: Study, arm: str = "", chosen: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -162,21 +180,18 @@ def _said(
     only: Only,
     arm: str,
     chosen: pd.DataFrame | None = None,
-    more: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """A flag of every reply, or of those of chosen checkpoints: run, step, prompt, value, *more."""
+    """A flag of every reply, or of those of chosen checkpoints: run, step, prompt, value."""
     parts = []
-    wanted = list(dict.fromkeys(["benchmark", "prompt", column, *more]))
-    for runs, base, own in _units(study, table, wanted, arm, only):
+    for runs, base, own in _units(study, table, ["benchmark", "prompt", column], arm, only):
         started = runs
         if chosen is not None:
             own = own[standing(own, chosen) > 0]
             starts = set(chosen.loc[chosen["step"] == 0, "run"])
             started = [run for run in runs if run.id in starts]
         frame = columns.prompts(_spread_base(started, base, own))
-        parts.append(_flags(frame.rename(columns={column: "value"})[
-            ["run", "step", "prompt", "value", *more]
-        ]))  # fmt: skip
+        frame = frame.rename(columns={column: "value"})
+        parts.append(_flags(frame[["run", "step", "prompt", "value"]]))
     return records.join(parts)
 
 
@@ -188,7 +203,7 @@ def _units(
     study: Study, table: str, wanted: list[str], arm: str, only: Only | None = None
 ) -> Iterator[tuple[list[Run], pd.DataFrame, pd.DataFrame]]:
     """The runs of each unit, the rows of their base model, and their own."""
-    read = [*wanted, "run", "step"]
+    read = list(dict.fromkeys([*wanted, "run", "step"]))
     bases: dict[str, pd.DataFrame] = {}
     for unit in _arm_units(study, arm):
         runs = study.unit_runs(unit)

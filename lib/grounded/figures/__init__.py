@@ -154,6 +154,7 @@ def save(
     with style():
         with records.replacing(path.with_suffix(".png")) as file:
             figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None})
+        figure.set_layout_engine(None)  # the one of the picture holds for its other forms
         with records.replacing(path.with_suffix(".svg")) as file:
             figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
     with records.replacing(path.with_suffix(".csv")) as file:

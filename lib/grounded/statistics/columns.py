@@ -122,6 +122,23 @@ def count(frame: pd.DataFrame, by: Sequence[str], **sums: npt.ArrayLike) -> pd.D
     return found.assign(**totals)
 
 
+def by(frame: pd.DataFrame, name: str) -> dict[str, pd.DataFrame]:
+    """The rows of each category that occurs; not copied where they stand together, as in a table.
+
+    name: a column of categories.
+    """
+    codes = frame[name].cat.codes.to_numpy()
+    if not (codes[1:] >= codes[:-1]).all():
+        return {str(one): part for one, part in frame.groupby(name, observed=True)}
+    categories = frame[name].cat.categories
+    edges = np.searchsorted(codes, np.arange(len(categories) + 1))
+    return {
+        str(one): frame.iloc[first:last]
+        for one, first, last in zip(categories, edges, edges[1:], strict=False)
+        if last > first
+    }
+
+
 def find(rows: pd.DataFrame, among: pd.DataFrame, on: Sequence[str]) -> Codes:
     """For each of `rows` the place among the others of the one that is alike in `on`, or -1.
 

@@ -5,8 +5,10 @@ replies with the same truth and the same verdicts are counted together.
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from grounded import paths, records
@@ -36,15 +38,26 @@ def _unit(study: Study, unit: str, benchmarks: Sequence[str]) -> pd.DataFrame:
     found = _known(study, unit, only) if study.has_truth else _coherent(study, unit, only)
     file = paths.table(study.name, "verdicts", unit)
     verdicts = columns.read(file, "verdicts", ["judge", *KEY, "label"], only)
-    replies = found[KEY]
-    for name in study.judges:
-        own = verdicts[verdicts["judge"] == name]
-        place = columns.find(replies, own, KEY)
+    return found.assign(**beside(found, verdicts, list(study.judges), file))
+
+
+def beside(
+    replies: pd.DataFrame, verdicts: pd.DataFrame, judges: Sequence[str], file: Path
+) -> dict[str, npt.NDArray[np.float32]]:
+    """Each judge's verdict on each reply: 1, 0, or nan where it is missing.
+
+    verdicts: the rows of `file`: judge, the key of a reply, label. GroundedError for a judge that
+    has none on these replies.
+    """
+    found, own = {}, columns.by(verdicts, "judge")
+    for name in judges:
+        said = own.get(name, verdicts[:0])
+        place = columns.find(replies[KEY], said[KEY], KEY)
         if not (place >= 0).any():
             raise GroundedError(
                 f"{paths.shown(file)}: judge: found no {name!r}, wanted its verdicts"
             )
-        label = columns.values(own["label"]).astype(np.float32)
+        label = columns.values(said["label"]).astype(np.float32)
         found[name] = np.where(place >= 0, label[place], np.float32(np.nan))
     return found
 

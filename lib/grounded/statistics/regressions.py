@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import statsmodels.api as sm
-import statsmodels.formula.api as smf
 from scipy import stats
+from statsmodels.genmod.families import Binomial
+from statsmodels.genmod.generalized_linear_model import GLM
+from statsmodels.regression.linear_model import OLS
 
 from grounded.statistics.intervals import Array
 
@@ -25,7 +26,7 @@ def ols(formula: str, frame: pd.DataFrame, groups: str = "run") -> Any | None:
     than two clusters are left, no more rows than coefficients, or the regressors cannot be told
     apart.
     """
-    model = smf.ols(formula, frame.reset_index(drop=True), missing="drop")
+    model = OLS.from_formula(formula, frame.reset_index(drop=True), missing="drop")
     codes = _codes(model, frame, groups)
     if not _can_be_fitted(model, codes):
         return None
@@ -44,7 +45,7 @@ def binomial(terms: str, counts: pd.DataFrame, groups: str = "run") -> Any | Non
     some = some.assign(yes=some["k"].astype(float), no=(some["n"] - some["k"]).astype(float))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # separation is told by `separated`
-        model = smf.glm(f"yes + no ~ {terms}", some, family=sm.families.Binomial(), missing="drop")
+        model = GLM.from_formula(f"yes + no ~ {terms}", some, family=Binomial(), missing="drop")
         codes = _codes(model, some, groups)
         if not _can_be_fitted(model, codes):
             return None
@@ -243,6 +244,6 @@ def band(frame: pd.DataFrame, at: Array, run: str = "run") -> tuple[Array, Array
 
 def partial_r2(frame: pd.DataFrame, outcome: str, others: str, term: str) -> float:
     """How much of what `others` leave unexplained the term explains, 0..1; nan where nothing is."""
-    small = smf.ols(f"{outcome} ~ {others}", frame, missing="drop").fit()
-    large = smf.ols(f"{outcome} ~ {others} + {term}", frame, missing="drop").fit()
+    small = OLS.from_formula(f"{outcome} ~ {others}", frame, missing="drop").fit()
+    large = OLS.from_formula(f"{outcome} ~ {others} + {term}", frame, missing="drop").fit()
     return 1 - float(large.ssr) / float(small.ssr) if small.ssr > 1e-12 else NAN
