@@ -395,7 +395,7 @@ def test_a_study_without_truth_is_refused(tmp_path: Path, monkeypatch: Any) -> N
     frame = frame.assign(truth=None, truth_harm=None, truth_fulfilled=None)
     records.write(file, "replies", frame, {"runs": about["runs"]})
     with pytest.raises(GroundedError, match="truth: found replies without it"):
-        joint.joint(small)
+        joint.joint(small, "micro-llama-s-yes_no")
 
 
 def test_joint_counts_are_those_of_each_judge_alone(study: Study, counts: pd.DataFrame) -> None:

@@ -1,7 +1,7 @@
 """All verdicts on a reply side by side, with its truth: what agreement between judges needs.
 
-`frames` counts each judge alone and never holds a reply. Here a row is one reply; in `patterns`
-replies with the same truth and the same verdicts are counted together.
+`frames` counts each judge alone and never holds a reply. Here a row is one reply, unit by unit;
+then replies with the same truth and the same verdicts are counted together.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,20 +21,15 @@ TRUTHS = ["truth", "truth_harm", "truth_fulfilled"]
 COHERENT = "coherent"
 
 
-def joint(study: Study, benchmarks: Sequence[str] | None = None) -> pd.DataFrame:
-    """Every reply with its truth and each judge's verdict on it.
+def joint(study: Study, unit: str, benchmarks: Sequence[str] | None = None) -> pd.DataFrame:
+    """Every reply of a unit with its truth and each judge's verdict on it.
 
     benchmarks: default those of harmful requests. Columns: benchmark, prompt, run, step, truth (its
     class), truth_harm, truth_fulfilled (bool), and one a judge of the study, by its name: 1, 0, or
     nan where the verdict is missing. Where the study's world knows no truth, `coherent` (bool, of
     the detector) stands in its place. GroundedError where replies lack the truth of their world.
     """
-    wanted = list(benchmarks or harmful_benchmarks(study))
-    return records.join([_unit(study, unit, wanted) for unit in study.units()])
-
-
-def _unit(study: Study, unit: str, benchmarks: Sequence[str]) -> pd.DataFrame:
-    only = {"benchmark": benchmarks}
+    only = {"benchmark": list(benchmarks or harmful_benchmarks(study))}
     found = _known(study, unit, only) if study.has_truth else _coherent(study, unit, only)
     file = paths.table(study.name, "verdicts", unit)
     verdicts = columns.read(file, "verdicts", ["judge", *KEY, "label"], only)
@@ -82,20 +77,27 @@ def _coherent(study: Study, unit: str, only: Mapping[str, Sequence[str]]) -> pd.
     return said.rename(columns={"label": COHERENT}).astype({COHERENT: bool})
 
 
-def patterns(study: Study, replies: pd.DataFrame) -> pd.DataFrame:
-    """Replies counted by checkpoint, benchmark, truth and the verdicts of all judges together.
+def count(study: Study, replies: pd.DataFrame) -> pd.DataFrame:
+    """Replies (of `joint`) alike in checkpoint, benchmark, truth and all verdicts, counted.
 
-    replies: of `joint`. Columns: run, model, task, setting, seed, step, epoch, benchmark, the
-    truths (or `coherent`), one a judge (1, 0, nan), replies (how many).
+    Columns: run, step, benchmark, the truths (or `coherent`), one a judge (1, 0, nan), replies (how
+    many); in the order in which they are met.
     """
     split = TRUTHS if study.has_truth else [COHERENT]
     keys = ["run", "step", "benchmark", *split, *study.judges]
     number = columns.number(replies, keys)
     _, first, times = np.unique(number, return_index=True, return_counts=True)
-    order = np.argsort(first)  # as they are met
-    counts = replies[keys].iloc[first[order]].assign(replies=times[order])
+    order = np.argsort(first)
+    return replies[keys].iloc[first[order]].assign(replies=times[order])
+
+
+def patterns(study: Study, counts: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """The counts of all units as one table, with what the study says of each run.
+
+    counts: of `count`, one a unit. Columns: theirs, and model, task, setting, seed, epoch.
+    """
     text = ("run", "model", "task", "setting", "benchmark", "truth")
-    found = describe(study, counts)
+    found = describe(study, records.join(counts))
     return found.astype({name: "category" for name in text if name in found})
 
 

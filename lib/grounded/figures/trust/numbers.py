@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from grounded import records
 from grounded.figures.benchmarks.numbers import everyone
 from grounded.figures.judgments.numbers import CLASSES
 from grounded.figures.trust import untold
 from grounded.statistics import frames
 from grounded.statistics.components import Verdicts, components
-from grounded.statistics.joint import joint, of_judge, patterns
+from grounded.statistics.joint import count, joint, of_judge, patterns
 from grounded.statistics.reliability import (
     MEASURES,
     against_truth,
@@ -45,15 +46,19 @@ class Measured:
 
 def measure(study: Study) -> Measured:
     """Read every reply to a harmful request with all that was said of it."""
-    replies = joint(study)
-    counts = patterns(study, replies)
+    parts, ends = [], []
+    for unit in study.units():
+        replies = joint(study, unit)
+        parts.append(count(study, replies))
+        ends.append(replies[frames.at_end(study, replies)])
+    counts, last = patterns(study, parts), records.join(ends)
     if study.has_truth:
         counts["kind"] = counts["truth"].map(CLASSES)
         for kind, column in frames.TRUTH_JUDGES.items():
             counts[f"truth:{kind}"] = counts[column].astype(float)
     else:
         counts["kind"] = np.where(counts["coherent"], "coherent", "incoherent")
-    last = replies[frames.at_end(study, replies)].astype({"run": str, "benchmark": str})
+    last = last.astype({"run": str, "benchmark": str})
     last = last.sort_values(["run", "benchmark", "prompt"])
     prompts = last[["benchmark", "prompt"]].drop_duplicates()
     said = last[list(study.judges)].to_numpy(dtype=float)
