@@ -275,15 +275,14 @@ def _arms(seed: int, follows: str = "capability", **more: Any) -> tuple[numbers.
 def test_the_difference_of_means_is_covered_and_a_null_is_rejected_as_often_as_it_may() -> None:
     draw = np.random.default_rng(0)
     wrong, inside = 0, 0
+    about = [(c, "t", f"{c}{s}{k}", 0, s) for c in "abcd" for s in range(5) for k in range(3)]
+    seeds = {run: seed for _, _, run, _, seed in about}
     for _ in range(300):
-        rows = []
-        for cell in "abc":
-            luck = draw.normal(0, 0.1, 8)
-            for run in range(8):
-                fixed, new = luck[run] + draw.normal(0, 0.05, 2)
-                rows.append((cell, "t", f"{cell}{run}", 0, fixed, new + 0.0))
-        frame = pd.DataFrame(rows, columns=["model", "task", "run", "prompt", "fixed", "anchored"])
-        found = secondary.mean_difference(frame)
+        luck = np.repeat(draw.normal(0, 0.1, 20), 3)  # runs of a seed share it, and move together
+        frame = pd.DataFrame(about, columns=["model", "task", "run", "prompt", "seed"])
+        frame = frame.assign(fixed=0.3 + draw.normal(0, 0.02, 60))
+        frame = frame.assign(anchored=0.3 + luck + draw.normal(0, 0.02, 60))
+        found = secondary.mean_difference(frame, seeds)
         wrong += found["p"] < 0.05
         inside += found["low"] <= 0 <= found["high"]
     limit = 3 * np.sqrt(0.05 * 0.95 / 300)
@@ -293,14 +292,27 @@ def test_the_difference_of_means_is_covered_and_a_null_is_rejected_as_often_as_i
 def test_the_difference_of_means_by_hand() -> None:
     frame = pd.DataFrame(
         [(c, "t", f"{c}{r}", p, 0.1, 0.1 + 0.02 * r + (0.1 if c == "b" else 0))
-         for c in "ab" for r in range(5) for p in range(3)],
+         for c in "ab" for r in range(6) for p in range(3)],
         columns=["model", "task", "run", "prompt", "fixed", "anchored"],
     )  # fmt: skip
-    found = secondary.mean_difference(frame)
-    assert found["difference"] == pytest.approx((0.04 + 0.14) / 2)
-    error = np.sqrt(2 * np.var([0, 0.02, 0.04, 0.06, 0.08], ddof=1) / 5) / 2
-    assert found["high"] - found["difference"] == pytest.approx(stats.t.ppf(0.975, 8) * error)
-    assert found["cells"] == 2 and found["runs"] == 10
+    # three seeds of two runs: the jackknife of a mean of equal groups is the groups' own error
+    found = secondary.mean_difference(frame, {f"{c}{r}": r // 2 for c in "ab" for r in range(6)})
+    assert found["difference"] == pytest.approx((0.05 + 0.15) / 2)
+    error = np.sqrt(2 * np.var([0.01, 0.05, 0.09], ddof=1) / 3) / 2
+    assert found["high"] - found["difference"] == pytest.approx(stats.t.ppf(0.975, 4) * error)
+    assert found["cells"] == 2 and found["runs"] == 12
+    # of one seed alone, each run stands for itself
+    found = secondary.mean_difference(frame, dict.fromkeys(frame["run"], 0))
+    error = np.sqrt(2 * np.var(0.02 * np.arange(6), ddof=1) / 6) / 2
+    assert found["high"] - found["difference"] == pytest.approx(stats.t.ppf(0.975, 10) * error)
+
+
+def test_a_checkpoint_without_a_verdict_leaves_a_run_without_a_rate() -> None:
+    rates = pd.DataFrame({"run": ["a", "a", "b", "b"], "step": [1, 2, 1, 2], "benchmark": "x",
+                          "judge": "j", "rate": [0.8, np.nan, 0.5, 1.0]})  # fmt: skip
+    chosen = rates[["run", "step"]].assign(weight=[0.4, 0.6, 0.4, 0.6])
+    found = secondary._by_pair(rates, chosen)["x", "j"]
+    assert np.isnan(found["a"]) and found["b"] == pytest.approx(0.8)
 
 
 def test_holm_is_statsmodels_over_what_is_defined() -> None:
@@ -399,12 +411,12 @@ def test_the_two_furthest_apart_are_tested_as_chosen_by_looking() -> None:
     wrong = 0
     for _ in range(200):
         rows = [
-            (f"r{r}", b, v)
-            for r in range(20)
+            (run.id, b, v)
+            for run in anchored().runs()[:20]
             for b, v in zip("abcd", draw.normal(size=4), strict=True)
         ]
         moved = pd.DataFrame(rows, columns=["run", "benchmark", "change"])
-        told = claims.numbers._furthest(moved, "benchmark")
+        told = claims.numbers._furthest(anchored(), moved, "benchmark")
         wrong += told["p"] < 0.05
         assert told["estimate"] >= 0 and told["low"] <= told["estimate"] <= told["high"]
     assert wrong / 200 <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 200)

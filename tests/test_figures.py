@@ -372,6 +372,7 @@ def test_defaults_follow_the_study(study: Study) -> None:
         (prose.points(0.126, digits=0), "+13"), (prose.number(-0.456), "−0.46"),
         (prose.number(-0.001), "0.00"), (prose.within(-0.1, 0.2, prose.points), "[−10.0, +20.0]"),
         (prose.chance(0.0001), "p < .001"), (prose.chance(0.042), "p = .042"),
+        (prose.chance(0.0499), "p < .05"), (prose.chance(0.05), "p = .050"),
         (prose.listed(["a", "b", "c"]), "a, b and c"), (prose.listed([]), "none"),
         (prose.count(1, "run"), "1 run"), (prose.count(1200, "run"), "1,200 runs"),
         (prose.goes(0.1, 0.2), "rises with"), (prose.goes(-0.2, -0.1), "falls with"),

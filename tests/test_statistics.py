@@ -11,13 +11,14 @@ import pytest
 import statsmodels.api as sm
 import statsmodels.formula.api as smf
 import synthetic
+from scipy.stats import ttest_1samp, ttest_ind
 from sklearn.linear_model import LinearRegression
 from sklearn.metrics import cohen_kappa_score, confusion_matrix, r2_score, recall_score
 from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
 
 from grounded import paths, records
 from grounded.errors import GroundedError
-from grounded.statistics import agreement, frames, intervals, paired, regressions
+from grounded.statistics import agreement, frames, intervals, jackknife, paired, regressions
 from grounded.study import BASE, Study
 
 RUN_KEYS = ["run", "model", "task", "setting", "seed", "step", "epoch"]
@@ -624,3 +625,34 @@ def test_as_many_rows_as_coefficients_are_no_regression() -> None:
     assert regressions.ols("rate ~ capability", two) is None
     assert regressions.binomial("capability", two.assign(k=[2, 4], n=10)) is None
     assert regressions.line(two.assign(k=[2, 4], n=10, items=10)).runs == 2
+
+
+# ---- leaving out one seed at a time
+
+
+def test_the_jackknife_of_a_mean_is_its_standard_error() -> None:
+    values = np.random.default_rng(2).normal(size=9)
+    found = jackknife.estimate(values, range(9))
+    assert found.value == pytest.approx(values.mean()) and found.freedom == 8
+    assert found.error == pytest.approx(values.std(ddof=1) / 3)
+    low, high, p = found.tested()
+    wanted = ttest_1samp(values, 0)
+    assert p == pytest.approx(wanted.pvalue)
+    assert (low, high) == pytest.approx(tuple(wanted.confidence_interval(0.95)))
+
+
+def test_pooled_cells_have_welchs_degrees_of_freedom() -> None:
+    draw = np.random.default_rng(3)
+    one, two = draw.normal(0, 1, 7), draw.normal(0, 4, 5)
+    cells = [jackknife.estimate(sign * x, range(len(x))) for sign, x in ((1, one), (-1, two))]
+    found = jackknife.pooled(cells)
+    welch = ttest_ind(one, two, equal_var=False)
+    assert found.tested()[2] == pytest.approx(welch.pvalue)
+    assert found.freedom == pytest.approx(welch.df)
+    assert 2 * found.value == pytest.approx(one.mean() - two.mean())
+
+
+def test_without_a_second_group_there_is_no_error() -> None:
+    found = jackknife.estimate(np.array([1.0, 2.0]), ["s", "s"])
+    assert found.value == 1.5 and np.isnan(found.error) and np.isnan(found.tested()).all()
+    assert jackknife.Estimated(0.0, 0.0, 4).tested() == (0.0, 0.0, 1.0)

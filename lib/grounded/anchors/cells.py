@@ -27,6 +27,7 @@ def estimates(runs: pd.DataFrame, values: pd.DataFrame, by: Sequence[str]) -> pd
     harm is of the attained runs alone. least and most are the mean over all runs if every run
     without a value had harm 0, or 1: whatever those runs would have shown, the mean of all lies
     between (Manski 1990); least_low and most_high are the outer ends of the intervals of these.
+    low and high are nan where nothing varies.
     flag: `base_above` or `no_gain` (the cell cannot be anchored: no bounds), `no_run` (none
     attains), `few` (fewer than 5 attain: no interval), or empty. GroundedError for a cell of fewer
     than 5 runs.
@@ -51,7 +52,9 @@ def estimates(runs: pd.DataFrame, values: pd.DataFrame, by: Sequence[str]) -> pd
             "prompts": seen.shape[1], "missing": int(np.isnan(seen).sum()),
         }  # fmt: skip
         seen = seen[~np.isnan(seen).all(1)]  # a run without a verdict is hidden like a censored one
-        row["harm"], row["low"], row["high"] = interval(seen)
+        row["harm"], low, high = interval(seen)
+        # where no run and no prompt differs from another, nothing tells how far others would
+        row["low"], row["high"] = (low, high) if low < high else (NAN, NAN)
         row["if_missing_are_0"], row["if_missing_are_1"] = interval(least)[0], interval(most)[0]
         hidden = len(part) - len(seen)
         hopeless = flag in (BASE_ABOVE, NO_GAIN)

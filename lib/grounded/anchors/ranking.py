@@ -12,24 +12,26 @@ import pandas as pd
 
 from grounded.anchors.grids import check_runs
 from grounded.errors import GroundedError
-from grounded.statistics.intervals import LEVEL, Array
+from grounded.statistics import jackknife
+from grounded.statistics.intervals import Array
 
-PAIRS = 400  # of draws
-RESAMPLES = 400
+PAIRS = 2000  # of draws
+FEWEST_SEEDS = 5
 
 
 @dataclass(frozen=True)
 class Stability:
     """How stable a ranking is in one arm, or by how much two arms differ, with 95% intervals.
 
-    tau: mean Kendall tau-b between two draws, -1..1; draws in which all methods tie have none.
-    best: probability that the best of one draw is the best of the other, 0..1; where several tie
-    for it, one of them is picked by lot. nan where it is not defined.
+    tau: mean Kendall tau-b between two draws, -1..1; draws in which all methods tie have none; p:
+    two-sided, of tau 0. best: probability that the best of one draw is the best of the other, 0..1;
+    where several tie for it, one of them is picked by lot. nan where it is not defined.
     """
 
     tau: float
     tau_low: float
     tau_high: float
+    p: float
     best: float
     best_low: float
     best_high: float
@@ -39,36 +41,46 @@ def stability(
     values: pd.DataFrame,
     arms: Sequence[str] = ("fixed", "anchored"),
     draws: int = PAIRS,
-    resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> dict[str, Stability]:
     """The stability of each arm, and under `difference` the second arm's less the first's.
 
-    Both arms see the same draws. The two runs that a method gives to a pair of draws are never
-    the same one. Intervals resample runs within method (percentiles; with about ten runs a method
-    they hold the truth in 90 to 95 of 100 studies). GroundedError for fewer than two methods,
-    fewer than 5 runs of one, or a missing value.
+    values: of runs whose column `seed` is shared by the methods. Both arms see the same draws. The
+    two runs that a method gives to a pair of draws are never the same one. Errors leave out one
+    seed of all methods at a time (`statistics.jackknife`), for methods share a seed's luck;
+    Student's t with seeds less one degrees of freedom. GroundedError for fewer than two methods,
+    5 seeds, 5 runs of a method or two without one of its seeds, or a missing value.
     """
     if values[list(arms)].isna().any(axis=None):
         run = values.loc[values[list(arms)].isna().any(axis=1), "run"].iloc[0]
         raise GroundedError(f"ranking: found no harm of {run}, wanted the same runs in all arms")
-    methods = []
+    seeds = sorted(values["seed"].unique())
+    methods, of_seed = [], []
     for name, part in values.sort_values(["method", "run"]).groupby("method", observed=True):
         check_runs(len(part), f"method {name}")
+        if len(part) - part["seed"].value_counts().iloc[0] < 2:
+            raise GroundedError(f"method {name}: found runs of one seed alone, wanted others")
         methods.append(part[list(arms)].to_numpy(dtype=float))
+        of_seed.append(part["seed"].to_numpy())
     if len(methods) < 2:
         raise GroundedError(f"ranking: found {len(methods)} methods, wanted 2 or more")
-    draw = np.random.default_rng(seed)
-    point = _both(methods, draws, draw)
-    new = np.stack(
+    if len(seeds) < FEWEST_SEEDS:
+        raise GroundedError(
+            f"ranking: found {len(seeds)} seeds, wanted {FEWEST_SEEDS} to leave one out at a time"
+        )
+    point = _both(methods, draws, np.random.default_rng(seed))
+    left_out = np.stack(
         [
-            _both([m[draw.integers(0, len(m), len(m))] for m in methods], draws, draw)
-            for _ in range(resamples)
+            _both(
+                [m[own != one] for m, own in zip(methods, of_seed, strict=True)],
+                draws, np.random.default_rng(seed),
+            )
+            for one in seeds
         ]
-    )
-    found = {arm: _stability(point[i], new[:, i]) for i, arm in enumerate(arms)}
+    )  # fmt: skip
+    found = {arm: _stability(point[i], left_out[:, i]) for i, arm in enumerate(arms)}
     if len(arms) == 2:
-        found["difference"] = _stability(point[1] - point[0], new[:, 1] - new[:, 0])
+        found["difference"] = _stability(point[1] - point[0], left_out[:, 1] - left_out[:, 0], 2)
     return found
 
 
@@ -120,12 +132,16 @@ def _both(methods: list[Array], draws: int, draw: np.random.Generator) -> Array:
     return np.array(found)
 
 
-def _stability(point: Array, new: Array) -> Stability:
-    bounds = []
-    for column in range(2):
-        some = new[np.isfinite(new[:, column]), column]
-        edges = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
-        bounds.append(np.quantile(some, edges) if len(some) else (np.nan, np.nan))
-    tau, best = (float(x) for x in point)
-    (a, b), (c, d) = ((float(low), float(high)) for low, high in bounds)
-    return Stability(tau, a, b, best, c, d)
+def _stability(point: Array, left_out: Array, most: float = 1.0) -> Stability:
+    """most: the largest that a tau can be here."""
+    tau, best = (
+        jackknife.Estimated(float(value), jackknife.error(own), len(own) - 1)
+        for value, own in zip(point, left_out.T, strict=True)
+    )
+    low, high, p = tau.tested()
+    first, last, _ = best.tested()
+    least = 0.0 if most == 1 else -1.0
+    return Stability(
+        tau.value, max(low, -most), min(high, most), p,
+        best.value, max(first, least), min(last, 1.0),
+    )  # fmt: skip

@@ -52,7 +52,11 @@ def chance(p: float) -> str:
     """A p value as it is written in text."""
     if not math.isfinite(p):
         return "p not defined"
-    return "p < .001" if p < 0.001 else f"p = {p:.3f}".replace("0.", ".")
+    if p < 0.001:
+        return "p < .001"
+    if 0.0495 <= p < 0.05:  # would be rounded to what it is below
+        return "p < .05"
+    return f"p = {p:.3f}".replace("0.", ".")
 
 
 def count(n: int, one: str, many: str = "") -> str:

@@ -162,10 +162,10 @@ def depths(study: Study, draws: int) -> pd.DataFrame:
 
 
 def _mean(name: str, rates: "pd.Series[float]") -> dict[str, float]:
-    """The mean over runs and its interval for other runs; none below five."""
+    """The mean over runs and its interval for other runs; none below five, or if none differs."""
     mean = float(rates.mean()) if len(rates) else NAN
     half = NAN
-    if len(rates) >= FEWEST:
+    if len(rates) >= FEWEST and rates.std() > 0:
         half = float(stats.t.ppf((1 + LEVEL) / 2, len(rates) - 1)) * float(rates.sem())
     return {name: mean, f"{name}_low": max(0.0, mean - half) if half == half else NAN,
             f"{name}_high": min(1.0, mean + half) if half == half else NAN}  # fmt: skip

@@ -50,7 +50,7 @@ def measure(study: Study, draws: int = DRAWS, whole: bool = True) -> Found:
     said = anchors.opinions(study, list(dict.fromkeys(judges)), both.chosen)
     parts = {
         "primary": numbers.primary(study, both, said[asked.judge], draws),
-        "secondary": secondary(study, both, said, draws),
+        "secondary": secondary(study, both, said),
     }
     if not whole:
         return Found(parts)

@@ -99,8 +99,8 @@ def primary(study: Study, both: Arms, harm: pd.DataFrame, draws: int) -> pd.Data
     """H1, one row: `ratio`, and the smallest effect that this design finds with a power of 80%.
 
     smallest: with as many cells as take part, their mean number of runs, and the correlation and
-    reliability of harm as found; planned: with all cells, all runs and the most favourable of
-    both (0.5 and 1), known before any run.
+    reliability of harm as found, means over those cells, which weigh alike in the test; planned:
+    with all cells, all runs, a correlation of 0.5 and no sampling noise, known before any run.
     """
     paired = pairs(both, harm)
     row = ratio(paired, draws)
@@ -110,9 +110,9 @@ def primary(study: Study, both: Arms, harm: pd.DataFrame, draws: int) -> pd.Data
     if len(counted):
         kept = paired.merge(counted[CELL], on=CELL)
         row["correlation"] = _correlation(kept)
-        total = (counted["fixed"] + counted["noise_fixed"]).sum()
-        found = float(counted["fixed"].clip(lower=0).sum() / total) if total > 0 else 1.0
-        row["reliability"] = min(max(found, 0.05), 1.0)
+        total = counted["fixed"] + counted["noise_fixed"]
+        found = (counted["fixed"] / total.where(total > 0)).clip(0.05, 1).fillna(1)
+        row["reliability"] = float(found.mean())
         row["smallest"] = anchors.smallest_ratio(
             len(counted), int(counted["runs"].mean()),
             float(np.clip(row["correlation"], -0.95, 0.95)), row["reliability"],
@@ -123,11 +123,14 @@ def primary(study: Study, both: Arms, harm: pd.DataFrame, draws: int) -> pd.Data
 
 
 def _correlation(paired: pd.DataFrame) -> float:
-    """The correlation of runs' harm in the two arms, within cells."""
+    """Of runs' harm in the two arms, mean over the cells where both vary; 0 where none is."""
     rates = paired.groupby([*CELL, "run"], observed=True)[["fixed", "anchored"]].mean()
-    own = rates - rates.groupby(CELL, observed=True).transform("mean")
-    spread = own.std()
-    return float(own.corr().iloc[0, 1]) if (spread > 0).all() else 0.0
+    found = [
+        float(own.corr().iloc[0, 1])
+        for _, own in rates.groupby(CELL, observed=True)
+        if (own.std() > 0).all()
+    ]
+    return float(np.mean(found)) if found else 0.0
 
 
 def cells(study: Study, both: Arms, harm: pd.DataFrame) -> pd.DataFrame:

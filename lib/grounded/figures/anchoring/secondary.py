@@ -1,19 +1,17 @@
 """The secondary hypotheses: incoherence, judges, ranking and sensitivity, anchored less fixed."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from grounded import anchors
-from grounded.anchors.grids import FEWEST
 from grounded.anchors.matching import ATTAINED
 from grounded.errors import GroundedError
 from grounded.figures.anchoring.numbers import CELL, NAN, Arms, pairs
-from grounded.statistics import columns, frames
+from grounded.statistics import columns, frames, jackknife
 from grounded.statistics.intervals import LEVEL, Array
 from grounded.study import LORA, Study
 
@@ -27,11 +25,10 @@ HYPOTHESES = {
 BETTER = {"H2": -1, "H3": -1, "H4": 1, "H5": -1}  # the sign that would favour anchoring
 
 
-def secondary(
-    study: Study, both: Arms, said: Mapping[str, pd.DataFrame], draws: int
-) -> pd.DataFrame:
+def secondary(study: Study, both: Arms, said: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """H2 to H5: a row each, p adjusted by Holm over those that could be measured.
 
+    Errors leave out one seed at a time (`statistics.jackknife`).
     said: what the study's judges say where the arms stand, of `anchors.opinions`.
     Columns: hypothesis, about, fixed, anchored, difference, low, high, p, p_holm, cells, runs,
     verdict (`helps`, `harms`, `unclear`, or `not measured`), why_not.
@@ -39,15 +36,16 @@ def secondary(
     rows: list[dict[str, Any]] = []
     first = next((n for n, j in study.judges.items() if j.kind == "harm"), None)
     second = next((n for n, j in study.judges.items() if j.kind == "compliance"), None)
+    seeds = {run.id: run.seed for run in study.runs()}
     broken = anchors.incoherence(study, chosen=both.chosen)
-    rows.append({"hypothesis": "H2"} | mean_difference(pairs(both, broken)))
+    rows.append({"hypothesis": "H2"} | mean_difference(pairs(both, broken), seeds))
     if first and second:
         differ = anchors.disagreement(said[first], said[second])
-        rows.append({"hypothesis": "H3"} | mean_difference(pairs(both, differ)))
+        rows.append({"hypothesis": "H3"} | mean_difference(pairs(both, differ), seeds))
     else:
         rows.append({"hypothesis": "H3"} | _none("found no judge of harm and one of compliance"))
     rows.append({"hypothesis": "H4"} | ranking(study))
-    rows.append({"hypothesis": "H5"} | sensitivity(study, both, said, draws))
+    rows.append({"hypothesis": "H5"} | sensitivity(study, both, said, seeds))
     found = pd.DataFrame(rows)
     found.insert(1, "about", found["hypothesis"].map(HYPOTHESES))
     found["p_holm"] = holm(found["p"])
@@ -68,22 +66,30 @@ def holm(p: pd.Series) -> Array:
     return adjusted
 
 
-def mean_difference(paired: pd.DataFrame) -> dict[str, Any]:
-    """Anchored less fixed: the mean over cells of the mean over runs, for other runs like these.
+def mean_difference(paired: pd.DataFrame, seeds: Mapping[str, int]) -> dict[str, Any]:
+    """Anchored less fixed: the mean over cells of the mean over runs, for other seeds like these.
 
-    Runs are independent within and between cells; Student's t with runs less cells degrees of
-    freedom.
+    seeds: of each run.
     """
     rates = paired.groupby([*CELL, "run"], observed=True)[["fixed", "anchored"]].mean()
-    moved = (rates["anchored"] - rates["fixed"]).groupby(CELL, observed=True)
-    if not moved.ngroups:
+    if not len(rates):
         return _none("found no cell with enough runs at its goal")
+    moved = (rates["anchored"] - rates["fixed"]).groupby(CELL, observed=True)
     means = rates.groupby(CELL, observed=True).mean().mean()
-    error = float(np.sqrt((moved.var(ddof=1) / moved.size()).sum()) / moved.ngroups)
-    freedom = len(rates) - moved.ngroups
-    return {"fixed": means["fixed"], "anchored": means["anchored"],
-            **_tested(float(moved.mean().mean()), error, freedom),
+    found = jackknife.pooled(
+        [
+            jackknife.estimate(own.to_numpy(), _groups(own.index.get_level_values("run"), seeds))
+            for _, own in moved
+        ]
+    )
+    return {"fixed": means["fixed"], "anchored": means["anchored"], **_tested(found),
             "cells": moved.ngroups, "runs": len(rates), "why_not": ""}  # fmt: skip
+
+
+def _groups(runs: Iterable[str], seeds: Mapping[str, int]) -> list[Hashable]:
+    """What the runs of a cell are left out by: their seed, or each alone where all have one."""
+    named: list[Hashable] = [seeds[run] for run in runs]
+    return named if len(set(named)) > 1 else list(range(len(named)))
 
 
 def ranking(study: Study) -> dict[str, Any]:
@@ -98,16 +104,14 @@ def ranking(study: Study) -> dict[str, Any]:
     except GroundedError as error:
         return _none(str(error))
     one, both = found["difference"], values.groupby("method", observed=True)
-    spread = (one.tau_high - one.tau_low) / (2 * stats.norm.ppf((1 + LEVEL) / 2))
-    p = float(2 * stats.norm.sf(abs(one.tau) / spread)) if spread > 0 else NAN
     return {"fixed": found["fixed"].tau, "anchored": found["anchored"].tau, "difference": one.tau,
-            "low": one.tau_low, "high": one.tau_high, "p": p, "cells": both.ngroups,
+            "low": one.tau_low, "high": one.tau_high, "p": one.p, "cells": both.ngroups,
             "runs": len(values), "why_not": "", "best_fixed": found["fixed"].best,
             "best_anchored": found["anchored"].best}  # fmt: skip
 
 
 def ranked(study: Study, arm: str) -> pd.DataFrame:
-    """Harm of the runs of each method at the middle of its knob: method, run, fixed, anchored.
+    """Harm of each method's runs at the middle of its knob: method, run, seed, fixed, anchored.
 
     Of methods of which every run reaches the goal, which plain LoRA's runs set.
     """
@@ -126,7 +130,8 @@ def ranked(study: Study, arm: str) -> pd.DataFrame:
     other = anchors.fixed(curves[curves["run"].isin(set(kept.runs["run"]))], goals, kept,
                           asked.anchor.rule)  # fmt: skip
     harm = anchors.verdicts(study, asked.judge, arm=arm)
-    values = kept.runs[["method", "run"]]
+    seeds = {run.id: run.seed for run in study.runs(arm=arm)}
+    values = kept.runs[["method", "run"]].assign(seed=kept.runs["run"].map(seeds))
     for name, one in (("fixed", other), ("anchored", matched)):
         rates = anchors.at(harm, one.chosen, "value", "prompt").groupby("run", observed=True)
         values = values.assign(**{name: values["run"].map(rates["value"].mean())})
@@ -134,36 +139,40 @@ def ranked(study: Study, arm: str) -> pd.DataFrame:
 
 
 def sensitivity(
-    study: Study, both: Arms, said: Mapping[str, pd.DataFrame], draws: int, seed: int = 0
+    study: Study, both: Arms, said: Mapping[str, pd.DataFrame], seeds: Mapping[str, int]
 ) -> dict[str, Any]:
     """H5: the spread of a cell's harm over pairs of benchmark and judge, mean over cells.
 
-    said: as for `secondary`. The interval is that of a bootstrap by run within cell.
+    said: as for `secondary`. seeds: of each run.
     """
     judges = study.language_judges
     benchmarks = frames.harmful_benchmarks(study)
     if len(judges) * len(benchmarks) < 2:
         return _none("found one pair of benchmark and judge, wanted two")
     rates = pd.concat([_rates(said[judge]).assign(judge=judge) for judge in judges])
-    spreads, moved = [], []
-    draw = np.random.default_rng(seed)
     tables = [_by_pair(rates, one.chosen) for one in (both.fixed, both.anchored)]
+    spreads, moved, runs = [], [], 0
     for _, part in both.cells.groupby(CELL, observed=True):
-        runs = list(part["run"])
-        values = np.stack([table.reindex(runs).to_numpy() for table in tables])
+        own = list(part["run"])
+        values = np.stack([table.reindex(own).to_numpy() for table in tables], axis=1)
         if not np.isfinite(values).all():
             continue  # a judge that was silent on all prompts of a benchmark
-        times = draw.multinomial(len(runs), np.full(len(runs), 1 / len(runs)), size=draws)
-        spreads.append(values.mean(1).std(-1, ddof=1))
-        moved.append(np.stack([(times @ arm / len(runs)).std(-1, ddof=1) for arm in values]))
+        runs += len(own)
+        spreads.append(_spread(values))
+        moved.append(
+            jackknife.estimate(values, _groups(own, seeds), lambda v: np.diff(_spread(v))[0])
+        )
     if not spreads:
         return _none("found no cell with verdicts of every judge on every benchmark")
     fixed, anchored = np.mean(spreads, axis=0)
-    new = np.mean(moved, axis=0)
-    error = float(np.std(new[1] - new[0], ddof=1))
-    return {"fixed": fixed, "anchored": anchored,
-            **_tested(float(anchored - fixed), error, len(both.cells) - len(spreads)),
-            "cells": len(spreads), "runs": len(both.cells), "why_not": ""}  # fmt: skip
+    return {"fixed": fixed, "anchored": anchored, **_tested(jackknife.pooled(moved)),
+            "cells": len(spreads), "runs": runs, "why_not": ""}  # fmt: skip
+
+
+def _spread(values: Array) -> Array:
+    """The spread over pairs of the mean of runs, in each arm (values: runs x arms x pairs)."""
+    found: Array = values.mean(0).std(-1, ddof=1)
+    return found
 
 
 def _rates(said: pd.DataFrame) -> pd.DataFrame:
@@ -178,18 +187,16 @@ def _by_pair(rates: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:
     """Runs x pairs of benchmark and judge: the rate where the run stands."""
     own = rates[["run", "step", "benchmark", "judge", "rate"]].merge(chosen, on=["run", "step"])
     own["rate"] *= own["weight"]
-    return own.groupby(["run", "benchmark", "judge"], observed=True)["rate"].sum(
-        min_count=1
-    ).unstack(["benchmark", "judge"])  # fmt: skip
+    sums = own.groupby(["run", "benchmark", "judge"], observed=True)["rate"].agg(
+        ["sum", "count", "size"]
+    )
+    whole = sums["sum"].where(sums["count"] == sums["size"])  # a part of it may be missing
+    return whole.unstack(["benchmark", "judge"])
 
 
-def _tested(difference: float, error: float, freedom: int) -> dict[str, float]:
-    if not (error > 0 and freedom >= FEWEST - 1):
-        p = 1.0 if error == 0 and difference == 0 else NAN
-        return {"difference": difference, "low": NAN, "high": NAN, "p": p}
-    half = float(stats.t.ppf((1 + LEVEL) / 2, freedom)) * error
-    p = float(2 * stats.t.sf(abs(difference) / error, freedom))
-    return {"difference": difference, "low": difference - half, "high": difference + half, "p": p}
+def _tested(found: jackknife.Estimated) -> dict[str, float]:
+    low, high, p = found.tested()
+    return {"difference": found.value, "low": low, "high": high, "p": p}
 
 
 def _none(why: str) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def primary_table(found: Found) -> pd.DataFrame:
             "cells": row["cells"], "runs": row["runs"],
             "ratio of summed variances": prose.number(row["by_sums"]),
             "smallest ratio seen with power .8": prose.number(row["smallest"]),
-            "as planned, at best": prose.number(row["planned"]),
+            "as planned (correlation .5)": prose.number(row["planned"]),
             "conclusion": row["conclusion"],
         }
         for row in _part(found, "primary")

@@ -11,7 +11,14 @@ from grounded.anchors.grids import FEWEST
 from grounded.figures import anchoring, main_judge, trust
 from grounded.figures.anchoring.secondary import BETTER, holm
 from grounded.figures.trust.numbers import truth_of
-from grounded.statistics import changes, frames, incoherence_pairs, mean_interval, verdict_pairs
+from grounded.statistics import (
+    changes,
+    frames,
+    incoherence_pairs,
+    jackknife,
+    mean_interval,
+    verdict_pairs,
+)
 from grounded.statistics.intervals import LEVEL
 from grounded.statistics.joint import of_judge
 from grounded.study import BASE, Study
@@ -50,25 +57,37 @@ def _row(
 
 
 def _incoherence(study: Study) -> dict[str, Any]:
-    pairs = incoherence_pairs(study).assign(all="all")
-    told = _changed(changes(pairs, ["all"]).iloc[0])
     about = "fine-tuning raises the share of incoherent replies to harmful requests"
-    return _row("1", about, POINTS, "figure_2_judgments", 1, told)
+    return _row("1", about, POINTS, "figure_2_judgments", 1,
+                _changed(study, incoherence_pairs(study)))  # fmt: skip
 
 
 def _harm(study: Study) -> dict[str, Any]:
-    pairs = verdict_pairs(study, [main_judge(study, "harm")]).assign(all="all")
+    pairs = verdict_pairs(study, [main_judge(study, "harm")])
     return _row("0", "fine-tuning on benign tasks raises harm (the premise)", POINTS,
-                "figure_1_epochs", 1, _changed(changes(pairs, ["all"]).iloc[0]))  # fmt: skip
+                "figure_1_epochs", 1, _changed(study, pairs))  # fmt: skip
 
 
-def _changed(row: "pd.Series[Any]") -> dict[str, Any]:
-    """A change with its two-way clustered interval, in points, and the p of no change."""
+def _groups(study: Study) -> dict[str, str]:
+    """The runs that share their luck, by one name: those of a model, task and seed."""
+    runs = study.runs()
+    if len({run.seed for run in runs}) < 2:
+        return {run.id: run.id for run in runs}
+    return {run.id: f"{run.model} {run.task} {run.seed}" for run in runs}
+
+
+def _changed(study: Study, pairs: pd.DataFrame) -> dict[str, Any]:
+    """A change in points, clustered by what runs share and by prompt, the p of none; by task."""
+    n = pairs["run"].nunique()
+    pairs = pairs.assign(run=pairs["run"].astype(str).map(_groups(study)), all="all")
+    row = changes(pairs, ["all"]).iloc[0]
     freedom = min(row["runs"], row["prompts"]) - 1
     told = {name: 100 * row[source] for name, source in
             (("estimate", "change"), ("low", "low"), ("high", "high"))}  # fmt: skip
     error = (told["high"] - told["low"]) / 2 / stats.t.ppf((1 + LEVEL) / 2, max(freedom, 1))
-    return {**told, "p": _p(told["estimate"], error, freedom), "n": int(row["runs"]), "of": "runs"}
+    tasks = changes(pairs, ["task"]).set_index("task")["change"]
+    return {**told, "p": _p(told["estimate"], error, freedom), "n": n, "of": "runs",
+            "by_task": {str(task): float(100 * own) for task, own in tasks.items()}}  # fmt: skip
 
 
 def _p(estimate: float, error: float, freedom: float) -> float:
@@ -94,12 +113,14 @@ def _judges(study: Study, counts: pd.DataFrame) -> list[dict[str, Any]]:
         else:
             wrong = [(counts[a], counts[b]) for a, b in combinations(judges, 2)]
             what = "disagree more on incoherent than on coherent replies"
-        told = _by_kind(counts, wrong)
+        told = _by_kind(study, counts, wrong)
         rows.append(_row("2", f"{about} {what}", POINTS, "how_far_to_trust_the_judges", 1, told))
     return rows
 
 
-def _by_kind(counts: pd.DataFrame, both: list[tuple[pd.Series, pd.Series]]) -> dict[str, Any]:
+def _by_kind(
+    study: Study, counts: pd.DataFrame, both: list[tuple[pd.Series, pd.Series]]
+) -> dict[str, Any]:
     """How much more often two opinions differ on incoherent replies; one number a run."""
     parts = []
     for one, two in both:
@@ -114,18 +135,18 @@ def _by_kind(counts: pd.DataFrame, both: list[tuple[pd.Series, pd.Series]]) -> d
     if not {"coherent", "incoherent"} <= set(rate):
         return {"why_not": "found no incoherent reply"}
     moved = 100 * (rate["incoherent"] - rate["coherent"]).dropna()
-    return _mean(moved.to_numpy(), "runs with both kinds")
+    return _mean(study, moved, "runs with both kinds")
 
 
-def _mean(values: "np.ndarray[Any, Any]", of: str, tests: int = 1) -> dict[str, Any]:
-    """The mean of one number a run with Student's interval; Bonferroni over so many tests."""
-    level = 1 - (1 - LEVEL) / tests
-    mean, low, high = mean_interval(values, level)
+def _mean(study: Study, values: "pd.Series[float]", of: str, tests: int = 1) -> dict[str, Any]:
+    """The mean of one number a run (the index), for other seeds; Bonferroni over so many tests."""
     if len(values) < FEWEST:
         return {"why_not": f"found {len(values)} {of}, wanted {FEWEST}"}
-    error = float(np.std(values, ddof=1) / np.sqrt(len(values)))
-    p = min(1.0, tests * _p(mean, error, len(values) - 1)) if error > 0 else NAN
-    return {"estimate": mean, "low": low, "high": high, "p": p, "n": len(values), "of": of}
+    groups = values.index.astype(str).map(_groups(study))
+    found = jackknife.estimate(values.to_numpy(), list(groups))
+    low, high, p = found.tested(1 - (1 - LEVEL) / tests)
+    return {"estimate": found.value, "low": low, "high": high, "p": min(1.0, tests * p),
+            "n": len(values), "of": of}  # fmt: skip
 
 
 def _dependence(study: Study, counts: pd.DataFrame) -> list[dict[str, Any]]:
@@ -145,16 +166,16 @@ def _dependence(study: Study, counts: pd.DataFrame) -> list[dict[str, Any]]:
     trained = moved[moved["judge"].isin(study.language_judges)]
     return [
         _row("3", "the change of harm differs between two benchmarks (the two furthest apart)",
-             POINTS, "figure_4_benchmarks", 1, _furthest(moved[moved["judge"] == harm],
+             POINTS, "figure_4_benchmarks", 1, _furthest(study, moved[moved["judge"] == harm],
                                                          "benchmark")),
         _row("3", "the change differs between two language-model judges", POINTS,
-             "figure_4_benchmarks", 1, _furthest(trained, "judge")),
+             "figure_4_benchmarks", 1, _furthest(study, trained, "judge")),
         _row("3", "the change differs between two judges, keyword lists among them", POINTS,
-             "figure_4_benchmarks", 1, _furthest(moved, "judge")),
+             "figure_4_benchmarks", 1, _furthest(study, moved, "judge")),
     ]  # fmt: skip
 
 
-def _furthest(moved: pd.DataFrame, by: str) -> dict[str, Any]:
+def _furthest(study: Study, moved: pd.DataFrame, by: str) -> dict[str, Any]:
     """The two that differ most in their mean change, the larger first; paired by run.
 
     The interval and p are Bonferroni's over all pairs, since the pair was chosen by looking.
@@ -165,7 +186,7 @@ def _furthest(moved: pd.DataFrame, by: str) -> dict[str, Any]:
     means = table.mean().sort_values()
     low, high = str(means.index[0]), str(means.index[-1])
     tests = table.shape[1] * (table.shape[1] - 1) // 2
-    told = _mean((table[high] - table[low]).to_numpy(), "runs", tests)
+    told = _mean(study, table[high] - table[low], "runs", tests)
     return {**told, "pair": f"{high} and {low}"}
 
 

@@ -18,8 +18,9 @@ def legend(study: Study, found: pd.DataFrame) -> str:
         "the table says of which. Blue circles: supported, p below .05 after Holm over all rows "
         "and the sign of the claim; orange squares: against it; grey diamonds: undecided. Points: "
         "changes of a share; of the two benchmarks or judges furthest apart, with Bonferroni's "
-        "intervals over all pairs. Ratio below 1 and τ above 0 favour anchoring; of H2, H3 and H5 "
-        "a value below 0.",
+        "intervals over all pairs. Errors take runs that share their luck together: those of one "
+        "model, task and seed, and in H4 those of one seed. Ratio below 1 and τ above 0 favour "
+        "anchoring; of H2, H3 and H5 a value below 0.",
         ["the estimates and their tests", "the verdicts' rule", "the anchoring claim as a test"],
         study,
     )
@@ -86,8 +87,21 @@ def reading(study: Study, found: pd.DataFrame) -> str:
         f"{'; '.join(groups.get(verdict, [])) or 'none'}."
         for verdict in ("supported", "not supported", "undecided")
     ]
-    return f"In the study {study.name}, whose models are its own and no others:\n\n" + "\n".join(
-        lines
+    return (
+        f"In the study {study.name}, whose models are its own and no others:\n\n"
+        + "\n".join(lines)
+        + "".join(_by_task(row) for row in found.to_dict("records"))
+    )
+
+
+def _by_task(row: dict) -> str:
+    """A mean over tasks is told task by task."""
+    if not isinstance(row.get("by_task"), dict) or len(row["by_task"]) < 2:
+        return ""
+    said = [f"{words(task)} {_point(change)}" for task, change in row["by_task"].items()]
+    return (
+        f"\n\nClaim {row['claim']} is a mean over tasks, whose changes are not alike. In points: "
+        f"{'; '.join(said)}."
     )
 
 

@@ -74,7 +74,8 @@ def _fewer(goal: pd.DataFrame, end: pd.DataFrame) -> str:
         f"{len(here)} of the {measured} of which five runs get there: {_names(here)}. "
         f"Only at the last epoch: {_names(lost)}; only at the goal: {_names(won)}. "
         f"Single intervals, not adjusted, lie below zero at the goal for {_names(hints)}: hints, "
-        f"of {int(goal['runs'].max())} seeds and {len(goal)} comparisons."
+        f"of {int(goal['runs'].max())} seeds and {int(goal['harm_change'].notna().sum())} "
+        "comparisons, controls among them."
     )
 
 
