@@ -18,7 +18,8 @@ from transformers import AutoModelForCausalLM
 from grounded import loading, overview, paths, records, statistics
 from grounded.errors import GroundedError, StageError
 from grounded.finetune import update_norm
-from grounded.public import data, finetuning, whole
+from grounded.public import brought, data, finetuning, whole
+from grounded.public.budget import budget
 from grounded.stages import plan
 from grounded.stages.base_models import base_models
 from grounded.stages.finetune import finetune
@@ -96,6 +97,34 @@ def test_adapters_that_were_trained_elsewhere(home, base):
     assert sorted(measured["epoch"]) == [0, 1, 2] and (measured["items"] == 4).all()
     assert not [one for one in status("my_adapters") if one.state == "stale"]
     assert not any(through("my_adapters").values())
+
+
+@pytest.mark.parametrize("name", ["my_adapters", "my_models", "my_data"])
+def test_what_a_study_brings_is_checked_before_anything_is_spent(home, base, name):
+    folder = copied(home, name, base)
+    asked = load(name)
+    seen = {what: (said, right) for what, said, right in brought.look(asked)}
+    assert seen["models.my-base"][1] and seen["tasks.arithmetic"][1]
+    assert seen["benchmarks.my_prompts"] == (f"{3 if name == 'my_data' else 4} prompts", True)
+    number = brought.prompts(asked)["my_prompts"]
+    cost = budget(asked, {"my-base": 0.001}, prompts_of=brought.prompts(asked))
+    assert cost.replies == cost.checkpoints * number > 0 and not cost.unknown
+    if name == "my_data":
+        assert seen["material.refusals"] == ("prompts and completions", True)
+    else:  # nothing was put where the example says
+        said, right = seen["given.mine.checkpoints[1]"]
+        wanted = "adapter_config.json" if name == "my_adapters" else "config.json"
+        assert not right and f"epoch-2: found no {wanted}" in said
+    shutil.rmtree(folder / "base")
+    (folder / "prompts.csv").unlink()
+    (folder / "arithmetic.jsonl").write_text("{broken\n")
+    seen = {what: (said, right) for what, said, right in brought.look(asked)}
+    assert "base: found no config.json" in seen["models.my-base"][0]
+    assert "prompts.csv" in seen["benchmarks.my_prompts"][0]
+    assert "arithmetic.jsonl" in seen["tasks.arithmetic"][0]
+    assert not any(seen[what][1] for what in ("models.my-base", "benchmarks.my_prompts",
+                                              "tasks.arithmetic"))  # fmt: skip
+    assert brought.prompts(asked) == {}
 
 
 def test_an_adapter_of_another_base_model_is_refused(home, base):

@@ -76,10 +76,19 @@ class Budget:
         return said
 
 
-def budget(study: Study, sizes: Mapping[str, float], chip: str = "H100") -> Budget:
-    """The budget of a study; sizes: billions of parameters of models and judges, where known."""
+def budget(
+    study: Study,
+    sizes: Mapping[str, float],
+    chip: str = "H100",
+    prompts_of: Mapping[str, int] | None = None,
+) -> Budget:
+    """The budget of a study.
+
+    sizes: billions of parameters of models and judges, where known. prompts_of: how many prompts
+    benchmarks have of which neither the study nor the literature says it.
+    """
     flops, bandwidth = CHIPS[chip][0] * 1e12, CHIPS[chip][1] * 1e12
-    prompts, unknown = _prompts(study)
+    prompts, unknown = _prompts(study, prompts_of or {})
     judges = {n: j for n, j in study.judges.items() if isinstance(j, PublicJudge)}
     unknown += [f"size of {n}" for n in (*study.models, *judges) if not sizes.get(n)]
     batch, words = study.generation.batch_size, study.generation.max_new_tokens * REPLY_SHARE
@@ -128,10 +137,10 @@ def size_of(name: str, bytes_: float = 0) -> float:
     return float(found.group(1)) if found else 0.0
 
 
-def _prompts(study: Study) -> tuple[int, list[str]]:
+def _prompts(study: Study, known: Mapping[str, int]) -> tuple[int, list[str]]:
     total, unknown = 0, []
     for name, one in study.benchmarks.items():
-        number = one.prompts or PUBLISHED.get(one.data or "", 0)
+        number = one.prompts or PUBLISHED.get(one.data or "", known.get(name, 0))
         total += number
         if not number:
             unknown.append(f"prompts of {name}")

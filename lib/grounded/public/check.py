@@ -8,7 +8,7 @@ from pathlib import Path
 
 from grounded import paths
 from grounded.errors import GroundedError
-from grounded.public import lock
+from grounded.public import brought, lock
 from grounded.public.budget import CHIPS, GIB, Budget, budget, size_of
 from grounded.study import PublicJudge, Study
 from grounded.study.models import PublicModel
@@ -33,17 +33,19 @@ def check(name: str) -> tuple[list[Line], Budget]:
     """All lines of a study's check, and what it would cost.
 
     Every repository is asked for with the token at hand; small data files are fetched and held to
-    their hashes; weights are not downloaded, but those that are here are asked what they alone can
-    confirm. GroundedError for a study file that cannot be read.
+    their hashes; what the study brings in files of its own is read; weights of the hub are not
+    downloaded, but those that are here are asked what they alone can confirm. GroundedError for a
+    study file that cannot be read.
     """
     study = whole(name)
     found = lock.resolve(name, access_only=True)
     lines = [_access(one) for one in found if one.need.hub]
     lines += list(_files(found))
+    lines += [Line(GOOD if right else BAD, what, said) for what, said, right in brought.look(study)]
     sizes = _sizes(study, found)
     device = _device()
     chip = next((c for c in CHIPS if device and c in device[0]), "H100")
-    cost = budget(study, sizes, chip)
+    cost = budget(study, sizes, chip, brought.prompts(study))
     lines += [_disk(found, cost), _gpu(cost, device)]
     if lock.read(name):  # weights are looked for at the commits that a first run has kept
         from grounded.public.confirm import confirm

@@ -1,0 +1,80 @@
+"""What a study brings itself, in files beside its own: is it there, and can it be read?"""
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+from grounded import paths
+from grounded.errors import GroundedError
+from grounded.public import adapters, data, models
+from grounded.study import Study
+from grounded.study.models import PublicModel
+
+Seen = tuple[str, str, bool]  # what was looked at, what was found or is wrong, whether it is right
+
+
+def look(study: Study) -> Iterator[Seen]:
+    """Every model, adapter, task, benchmark and further example that the study keeps in files."""
+    here = paths.data(study.name)
+    for name, model in study.models.items():
+        if isinstance(model, PublicModel) and model.path is not None:
+            yield _seen(f"models.{name}", partial(_model, here / model.path))
+    for name, run in study.given.items():
+        for number, one in enumerate(run.checkpoints):
+            what = f"given.{name}.checkpoints[{number}]"
+            if isinstance(one.adapter, str):
+                yield _seen(what, partial(_adapter, here / one.adapter))
+            elif isinstance(one.model, str):
+                yield _seen(what, partial(_model, here / one.model))
+    for name, task in study.tasks.items():
+        if task.source == "file":
+            yield _seen(f"tasks.{name}", partial(_task, study, name))
+    for name, benchmark in study.benchmarks.items():
+        if benchmark.source == "file":
+            yield _seen(f"benchmarks.{name}", partial(_prompts, study, name))
+    for kind in study.material:
+        yield _seen(f"material.{kind}", partial(_material, study, kind))
+
+
+def prompts(study: Study) -> dict[str, int]:
+    """How many prompts of each benchmark in a file are asked; of those that can be read."""
+    found = {}
+    for name, benchmark in study.benchmarks.items():
+        if benchmark.source == "file":
+            with suppress(GroundedError):
+                found[name] = len(data.prompts(study, name))
+    return found
+
+
+def _seen(what: str, read: Callable[[], str]) -> Seen:
+    try:
+        return what, read(), True
+    except GroundedError as error:
+        return what, str(error), False
+
+
+def _model(where: Path) -> str:
+    weights = sum(file.stat().st_size for file in models.checked(where).glob("*.safetensors"))
+    return f"{paths.shown(where)}, {weights / 2**30:.1f} GiB"
+
+
+def _adapter(where: Path) -> str:
+    for name in (adapters.CONFIG, adapters.WEIGHTS):
+        if not (where / name).is_file():
+            raise GroundedError(f"{paths.shown(where)}: found no {name}, wanted an adapter of PEFT")
+    return paths.shown(where)
+
+
+def _task(study: Study, name: str) -> str:
+    found = data.task(study, name, min(study.seeds, default=0))
+    return f"{len(found.train):,} examples, {len(found.test):,} test items"
+
+
+def _prompts(study: Study, name: str) -> str:
+    return f"{len(data.prompts(study, name)):,} prompts"
+
+
+def _material(study: Study, kind: str) -> str:
+    data.material(study, kind, 0, 0)
+    return "prompts and completions"
