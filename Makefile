@@ -28,7 +28,7 @@ tests = .venv/bin/python -m pytest -n $(JOBS) --dist worksteal
 
 help:  ## this list
 	@echo "make TARGET [STUDY=$(STUDY)] [JOBS=$(JOBS)] [PROFILE=slurm]"
-	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{printf "%-13s%s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{printf "%-17s%s\n", $$1, $$2}'
 
 figures: setup  ## draw every figure; measure first what is missing or out of date
 	@$(run) figures $(STUDY) --jobs $(JOBS)
@@ -58,6 +58,7 @@ export: setup  ## the study as one file to keep: build/export/STUDY.zip
 	@$(run) export $(STUDY)
 
 import: setup  ## put a study in place from such a file: make import ARCHIVE=path
+	$(if $(ARCHIVE),,$(error make import needs the file: make import ARCHIVE=path))
 	@$(run) import "$(ARCHIVE)"
 
 bench: setup  ## what share of the time goes into starting kernels and imports
@@ -76,14 +77,14 @@ lint: setup  ## ruff, mypy and spelling
 	@.venv/bin/ruff check --quiet && .venv/bin/ruff format --check --quiet && .venv/bin/mypy
 	@.venv/bin/codespell --quiet-level 3
 
-test-all: setup lint  ## lint and all tests (on Slurm too, where it can be installed)
+test-all: setup lint  ## lint and all tests (as root on Debian, on Slurm too, by apt)
 	@$(tests) $(if $(filter 0,$(shell id -u)),$(if $(shell command -v apt-get),--slurm))
 
 test-slurm: setup  ## a study on a Slurm of two nodes, made here for the purpose (Debian, as root)
 	@.venv/bin/python -m pytest tests/test_slurm.py --slurm
 
-clean:  ## remove caches and what was reproduced; never a table or a figure
-	rm -rf .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .snakemake reproduced build
+clean:  ## remove caches, the site and what was reproduced; never a table, figure or archive
+	rm -rf .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .snakemake reproduced build/book
 	find lib tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 lock: setup  ## resolve requirements.in into requirements.lock and environment.yml

@@ -32,7 +32,8 @@ def _read() -> Iterator[tuple[str, str]]:
         for files in filter(None, (judge.files, judge.adapter)):
             yield files.repository, files.licence
     for study in (ROOT / "data").glob("*/study.yaml"):
-        for model in yaml.safe_load(study.read_text(encoding="utf-8"))["models"].values():
+        asked = yaml.safe_load(study.read_text(encoding="utf-8"))
+        for model in asked["models"].values():
             for place in filter(None, (model, model.get("pretrained"))):
                 if "repository" in place:
                     yield place["repository"], model["licence"]
@@ -45,6 +46,17 @@ READ = sorted(set(_read()))
 def test_every_public_source_stands_with_its_licence(source: str, licence: str) -> None:
     text = (ROOT / "data" / "README.md").read_text(encoding="utf-8")
     assert f"| {source} | {licence} |" in text.splitlines()
+
+
+def test_every_prompt_text_that_a_study_fetches_stands_there_too() -> None:
+    text = (ROOT / "data" / "README.md").read_text(encoding="utf-8")
+    fetched = {
+        str(judge["template"])
+        for study in (ROOT / "data").glob("*/study.yaml")
+        for judge in yaml.safe_load(study.read_text(encoding="utf-8"))["judges"].values()
+        if "://" in str(judge.get("template", ""))
+    }
+    assert fetched and not [one for one in fetched if f"| {one} |" not in text]
 
 
 def test_every_licence_that_files_bear_is_there_in_full() -> None:

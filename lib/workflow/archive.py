@@ -31,7 +31,7 @@ BESIDE = (
 )  # fmt: skip
 TYPES = {".parquet": "application/vnd.apache.parquet", ".ipynb": "application/x-ipynb+json",
          ".yaml": "application/yaml", ".safetensors": "application/octet-stream"}  # fmt: skip
-LICENCES = {"figures": "CC-BY-4.0", "data": "CC-BY-4.0", "notebooks": "CC-BY-4.0"}
+LICENCES = {"figures": "CC-BY-4.0", "data": "CC-BY-4.0", "notebooks": "Apache-2.0"}  # as REUSE.toml
 WRITABLE = ("data", "figures")  # what an archive may put in place
 DATE = (1980, 1, 1, 0, 0, 0)  # of every file in the zip: the earliest that the format knows
 

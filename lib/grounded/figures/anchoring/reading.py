@@ -71,7 +71,7 @@ def _primary(found: Found) -> str:
         "does not help": "As registered: anchoring does not help in this study",
         "mixed": "As registered: the primary test does not favour anchoring, a secondary one does",
     }[verdict(found)]
-    few = int((cells["attained"] < 5).sum())
+    few, quiet = int((cells["attained"] < 5).sum()), int(cells["counts"].eq(False).sum())
     matched = cells.dropna(subset=["smallest"])
     proven = int(matched["equivalent"].astype(bool).sum())
     return (
@@ -82,8 +82,9 @@ def _primary(found: Found) -> str:
         f"with a power of 80%. {helps}. Every cell weighs alike in that ratio; where wide cells "
         f"weigh more, in the ratio of the summed variances (described, no test), it is "
         f"{prose.number(row['by_sums'])}. Of {runs} runs {here} reach their goal; {few} of "
-        f"{prose.count(len(cells), 'cell')} have fewer than five that do and take no part. The "
-        f"two arms are proven to be of one capability in {proven} of "
+        f"{prose.count(len(cells), 'cell')} have fewer than five that do and take no part; in "
+        f"{quiet} more harm varies in neither arm beyond the sampling of prompts, so that there is "
+        "no ratio. The two arms are proven to be of one capability in {proven} of "
         f"{prose.count(len(matched), 'cell')}"
         + (
             "."

@@ -115,7 +115,7 @@ def cell_table(found: Found) -> pd.DataFrame:
             "if censored runs had none, all": f"{prose.percent(row['least'])}, "
                                               f"{prose.percent(row['most'])}",
             "harm fixed": prose.percent(row["harm_fixed"]),
-            "flag": row["flag"],
+            "flag": row["flag"] or ("no_spread" if row["counts"] is False else ""),
         }
         for row in _part(found, "cells")
     ]  # fmt: skip
