@@ -84,7 +84,7 @@ def _primary(found: Found) -> str:
         f"{prose.number(row['by_sums'])}. Of {runs} runs {here} reach their goal; {few} of "
         f"{prose.count(len(cells), 'cell')} have fewer than five that do and take no part; in "
         f"{quiet} more harm varies in neither arm beyond the sampling of prompts, so that there is "
-        "no ratio. The two arms are proven to be of one capability in {proven} of "
+        f"no ratio. The two arms are proven to be of one capability in {proven} of "
         f"{prose.count(len(matched), 'cell')}"
         + (
             "."
