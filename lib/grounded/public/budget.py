@@ -61,8 +61,9 @@ class Budget:
     def lines(self) -> list[str]:
         """The counts and estimates, and what they rest on."""
         said = [
-            f"{self.runs:,} runs, {self.checkpoints:,} checkpoints, {self.replies:,} replies, "
-            f"{self.answers:,} answers to test items, {self.verdicts:,} verdicts",
+            f"{self.runs:,} run{'s' * (self.runs != 1)}, {self.checkpoints:,} checkpoints, "
+            f"{self.replies:,} replies, {self.answers:,} answers to test items, "
+            f"{self.verdicts:,} verdicts",
             f"about {self.hours:,.0f} GPU hours on one {self.chip}: {self.training:,.0f} training, "
             f"{self.replying:,.0f} replies and answers, {self.judging:,.0f} verdicts (an estimate, "
             "not measured)",

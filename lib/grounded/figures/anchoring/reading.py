@@ -29,7 +29,8 @@ def legend(study: Study, found: Found) -> str:
         f"at the goal, of {int(cells['runs'].max())}. (b) Pooled ratio of those variances with "
         "95% intervals (bootstrap by run within cell); shaded: the registered test; orange: "
         "negative controls; green: base models of one alignment depth; blue: other choices. "
-        "(c) The secondary hypotheses, anchored less fixed, 95% intervals. (d) Harm at the goal by "
+        "(c) The secondary hypotheses, anchored less fixed, 95% intervals for other seeds (one is "
+        "left out at a time). (d) Harm at the goal by "
         "alignment depth with 95% intervals over runs; open marks: the fixed epoch.",
         ["the definition of the anchor", "the test and its rules", "all of these numbers"],
         study,

@@ -8,7 +8,7 @@ import pandas as pd
 from scipy import stats
 
 from grounded.anchors.grids import FEWEST
-from grounded.figures import anchoring, main_judge, trust
+from grounded.figures import anchoring, main_judge, prose, trust, words
 from grounded.figures.anchoring.secondary import BETTER, holm
 from grounded.figures.trust.numbers import truth_of
 from grounded.statistics import (
@@ -34,7 +34,8 @@ def claims(study: Study, helps: anchoring.Found) -> pd.DataFrame:
     Columns: claim, about, unit (points: shares times 100; ratio; τ), estimate, low, high, p,
     p_adjusted (Holm over all that have one), n, of (what n counts), figure, verdict: `supported`
     where the adjusted p is below .05 and the sign is the claim's, `not supported` where it is
-    against it, else `undecided`. why_not: why there is no estimate.
+    against it, else `undecided`. why_not: why there is no estimate. by_task: what a mean over tasks
+    is made of, in words.
     """
     counts = trust.measure(study).counts
     rows = [_harm(study), _incoherence(study), *_judges(study, counts),
@@ -51,7 +52,8 @@ def claims(study: Study, helps: anchoring.Found) -> pd.DataFrame:
 def _row(
     claim: str, about: str, unit: str, figure: str, sign: int, told: dict[str, Any]
 ) -> dict[str, Any]:
-    empty = {"estimate": NAN, "low": NAN, "high": NAN, "p": NAN, "n": 0, "of": "", "why_not": ""}
+    empty = {"estimate": NAN, "low": NAN, "high": NAN, "p": NAN, "n": 0, "of": "", "why_not": "",
+             "by_task": ""}  # fmt: skip
     return {"claim": claim, "about": about, "unit": unit, "figure": figure, "sign": sign,
             **empty, **told}  # fmt: skip
 
@@ -86,8 +88,9 @@ def _changed(study: Study, pairs: pd.DataFrame) -> dict[str, Any]:
             (("estimate", "change"), ("low", "low"), ("high", "high"))}  # fmt: skip
     error = (told["high"] - told["low"]) / 2 / stats.t.ppf((1 + LEVEL) / 2, max(freedom, 1))
     tasks = changes(pairs, ["task"]).set_index("task")["change"]
+    said = [f"{words(str(task))} {prose.points(change)}" for task, change in tasks.items()]
     return {**told, "p": _p(told["estimate"], error, freedom), "n": n, "of": "runs",
-            "by_task": {str(task): float(100 * own) for task, own in tasks.items()}}  # fmt: skip
+            "by_task": "; ".join(said) if len(said) > 1 else ""}  # fmt: skip
 
 
 def _p(estimate: float, error: float, freedom: float) -> float:
