@@ -422,6 +422,12 @@ def test_the_two_furthest_apart_are_tested_as_chosen_by_looking() -> None:
     assert wrong / 200 <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 200)
 
 
+def test_what_has_no_error_has_no_p() -> None:
+    run = [anchored().runs()[0].id] * 6  # one group: nothing tells how far another would be
+    told = claims.numbers._mean(anchored(), pd.Series(np.arange(6.0), index=run), "runs", 3)
+    assert told["estimate"] == 2.5 and np.isnan(told["p"]) and np.isnan(told["low"])
+
+
 def test_the_full_crossing_is_offered_and_parses() -> None:
     crossed, micro = (
         parse((paths.repository() / "data" / name / "study.yaml").read_text())

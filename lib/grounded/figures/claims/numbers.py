@@ -148,7 +148,8 @@ def _mean(study: Study, values: "pd.Series[float]", of: str, tests: int = 1) -> 
     groups = values.index.astype(str).map(_groups(study))
     found = jackknife.estimate(values.to_numpy(), list(groups))
     low, high, p = found.tested(1 - (1 - LEVEL) / tests)
-    return {"estimate": found.value, "low": low, "high": high, "p": min(1.0, tests * p),
+    p = min(tests * p, 1.0) if np.isfinite(p) else NAN
+    return {"estimate": found.value, "low": low, "high": high, "p": p,
             "n": len(values), "of": of}  # fmt: skip
 
 
