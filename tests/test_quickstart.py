@@ -14,6 +14,7 @@ from grounded.errors import GroundedError
 from grounded.stages.finetune import finetune
 from grounded.stages.generate import generate
 from grounded.stages.judge import judge
+from grounded.study import load
 
 RUN = ("micro-llama-s", "open_instructions", "r4-high", 0)
 
@@ -68,7 +69,7 @@ def test_a_run_of_its_own_says_what_the_whole_study_says_of_it() -> None:
         table: records.read(paths.table("micro", table, f"{RUN[0]}-{RUN[1]}"), table)
         for table in ("replies", "capability")
     }
-    asked = quickstart.begin("micro", *RUN)
+    asked = quickstart.begin("micro", *RUN[:3], load("micro").seeds[0])
     for stage in (finetune, generate, judge):
         for unit in asked.units():
             stage(asked, unit)
@@ -76,5 +77,6 @@ def test_a_run_of_its_own_says_what_the_whole_study_says_of_it() -> None:
     for table, committed in whole.items():
         own = records.read(paths.table(asked.name, table, run.unit), table)
         theirs = committed[committed["run"] == run.id].reset_index(drop=True)
+        assert len(own) == len(theirs) > 0
         pd.testing.assert_frame_equal(own, theirs, check_dtype=False, check_categorical=False)
     assert set(quickstart.course(asked)["what"]) > {"capability"}
