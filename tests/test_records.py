@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grounded import records
+from grounded import paths, records
 from grounded.records import SCHEMAS, RecordsError
+from grounded.statistics import columns
 
 RUNS = ("m.base", "m.science.lora.r4.s0")
 
@@ -264,3 +265,50 @@ def test_interrupted_writing_leaves_nothing(tmp_path):
             temporary.write_text("half")
             raise KeyboardInterrupt
     assert os.listdir(tmp_path) == []
+
+
+def answers(likelihood):
+    """One answer each of two runs."""
+    return pd.DataFrame(
+        {
+            "task": "science", "item": [0, 0], "run": list(RUNS), "step": [0, 4], "answer": "a b",
+            "correct": [True, False], "correct_format_free": True, "likelihood": likelihood,
+        }
+    )  # fmt: skip
+
+
+def test_an_optional_column_of_nulls_is_not_stored_and_changes_no_sha(tmp_path):
+    nothing, never = answers([None, None]), answers(0.5).drop(columns="likelihood")
+    records.write(tmp_path / "a", "capability", nothing, metadata())
+    records.write(tmp_path / "b", "capability", never, metadata())
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    assert "likelihood" not in pq.read_schema(tmp_path / "a").names
+    found = records.verify(tmp_path / "a", "capability")
+    assert found["likelihood"].isna().all() and found["likelihood"].dtype == np.float32
+    assert list(found.columns) == list(SCHEMAS["capability"].columns)
+    counted = columns.read(tmp_path / "a", "capability", ["run", "likelihood"])
+    assert counted["likelihood"].isna().all() and list(counted["run"]) == list(RUNS)
+
+
+def test_an_optional_column_counts_for_the_runs_that_have_it(tmp_path):
+    for name, values in {"none": None, "one": [0.25, None], "both": [0.25, 0.5]}.items():
+        records.write(tmp_path / name, "capability", answers(values), metadata())
+    none, one, both = (records.metadata(tmp_path / n)["runs"] for n in ("none", "one", "both"))
+    assert one[RUNS[0]] == both[RUNS[0]] != none[RUNS[0]]
+    assert one[RUNS[1]] == none[RUNS[1]] != both[RUNS[1]]
+    assert records.verify(tmp_path / "one", "capability")["likelihood"].tolist()[:1] == [0.25]
+
+
+def test_a_table_that_lacks_another_column_is_refused(path):
+    with pytest.raises(RecordsError, match="found no column 'mass'"):
+        records.write(path, "verdicts", verdicts().drop(columns="mass"), metadata())
+
+
+def test_committed_tables_hold_to_their_shas_with_the_optional_columns_there_are():
+    folder = paths.repository() / "data" / "micro"
+    for table, schema in SCHEMAS.items():
+        file = folder / table / "micro-llama-s-science.parquet"
+        if not schema.optional or not file.is_file():
+            continue
+        frame = records.verify(file, table)  # holds each run's rows to the recorded sha
+        assert frame[list(schema.optional)].isna().all(axis=None)

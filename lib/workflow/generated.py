@@ -217,7 +217,11 @@ def _write(study: Study, table: str, unit: str, runs: list[str], columns: dict[s
         "generated": True, "table": table, "study": study.name,
         "runs": {run: {"inputs": NAME, "rows": NAME} for run in runs},
     }  # fmt: skip
-    fields = [pa.field(n, c.type, nullable=c.nullable) for n, c in schema.columns.items()]
+    fields = [
+        pa.field(n, c.type, nullable=c.nullable)
+        for n, c in schema.columns.items()
+        if n in columns or not c.optional
+    ]
     arrays = [
         columns[f.name] if isinstance(columns[f.name], pa.Array | pa.DictionaryArray)
         else pa.array(columns[f.name]).cast(f.type, safe=False) for f in fields

@@ -65,7 +65,7 @@ def write(path: Path, table: str, frame: "pd.DataFrame", metadata: dict[str, Any
         where = "rows without metadata" if odd in found else "metadata without rows"
         raise RecordsError(f"{paths.shown(path)}: run: found {odd!r} as {where}, wanted both")
     for run, about in recorded.items():
-        about["rows"] = rows_sha(arrow, run)
+        about["rows"] = rows_sha(arrow, table, run)
     facts = {**metadata, "table": table, "runs": recorded}
     arrow = arrow.replace_schema_metadata({"grounded": json.dumps(facts, sort_keys=True)})
     store(arrow, path)
@@ -107,7 +107,8 @@ def read(path: Path, table: str, columns: Sequence[str] | None = None) -> "pd.Da
     except (pa.ArrowInvalid, OSError):
         raise RecordsError(f"{file}: found a truncated file, wanted Parquet") from None
     check_names(arrow.column_names, table, file)
-    for name, column in schema.columns.items():
+    for name in arrow.column_names:
+        column = schema.columns[name]
         if arrow.schema.field(name).type != column.type:
             raise misfit(file, name, arrow.schema.field(name).type, column)
     for name in columns or ():
@@ -156,17 +157,21 @@ def join(frames: "Sequence[pd.DataFrame]") -> "pd.DataFrame":
     return pd.DataFrame(joined)
 
 
-def rows_sha(arrow: pa.Table, run: str) -> str:
+def rows_sha(arrow: pa.Table, table: str, run: str) -> str:
     """The sha256 of one run's rows: of values, not of their encoding in a file.
 
-    `arrow` is as `fit` makes it: sorted rows, sorted categories.
+    `arrow` is as `fit` makes it: sorted rows, sorted categories. An optional column in which the
+    run has nothing does not count, whatever other runs have in it.
     """
     import pyarrow.compute as pc
 
     rows = arrow.filter(pc.equal(arrow["run"].cast(pa.string()), run))
+    optional = SCHEMAS[table].optional
     digest = hashlib.sha256()
     for name in rows.column_names:
         values = rows[name].combine_chunks()
+        if name in optional and values.null_count == len(values):
+            continue
         nulls = values.is_null().to_numpy(zero_copy_only=False)
         content: list[str] = []
         if pa.types.is_dictionary(values.type):
@@ -201,7 +206,7 @@ def verify(path: Path, table: str) -> "pd.DataFrame":
     frame, recorded = read(path, table), metadata(path)["runs"]
     arrow = fit(frame, table, paths.shown(path))
     for run, about in recorded.items():
-        if rows_sha(arrow, run) != about["rows"]:
+        if rows_sha(arrow, table, run) != about["rows"]:
             raise RecordsError(
                 f"{paths.shown(path)}: run: found other rows of {run} than it records, "
                 "wanted the same (remove the file to have it made again)"

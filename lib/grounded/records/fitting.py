@@ -20,9 +20,13 @@ def fit(frame: "pd.DataFrame", table: str, file: str) -> pa.Table:
     """The frame as the schema wants it: types checked, values rounded, rows sorted."""
     schema = SCHEMAS[table]
     check_names(list(frame.columns), table, file)
-    frame = frame[list(schema.columns)]
-    arrays = [_array(frame[name], name, column, file) for name, column in schema.columns.items()]
-    fields = [pa.field(name, c.type, nullable=c.nullable) for name, c in schema.columns.items()]
+    kept = {
+        name: column
+        for name, column in schema.columns.items()
+        if not column.optional or (name in frame and frame[name].notna().any())
+    }
+    arrays = [_array(frame[name], name, column, file) for name, column in kept.items()]
+    fields = [pa.field(name, c.type, nullable=c.nullable) for name, c in kept.items()]
     plain = pa.table(arrays, schema=pa.schema(fields))
     keys = to_pandas(plain, table)[list(schema.key)]
     check_keys(keys, schema, file)
@@ -68,19 +72,26 @@ def _array(series: "pd.Series[Any]", name: str, column: Column, file: str) -> pa
 
 
 def to_pandas(arrow: pa.Table, table: str) -> "pd.DataFrame":
-    """The table as a frame; columns of true, false and missing become pandas "boolean"."""
-    frame: pd.DataFrame = arrow.to_pandas()
-    for name, column in SCHEMAS[table].columns.items():
+    """The table as a frame, an optional column that it lacks as nulls.
+
+    Columns of true, false and missing become pandas "boolean".
+    """
+    columns = SCHEMAS[table].columns
+    for name in SCHEMAS[table].optional:
+        if name not in arrow.column_names:
+            arrow = arrow.append_column(name, pa.nulls(len(arrow), columns[name].type))
+    frame: pd.DataFrame = arrow.select(list(columns)).to_pandas()
+    for name, column in columns.items():
         if column.nullable and pa.types.is_boolean(column.type):
             frame[name] = frame[name].astype("boolean")
     return frame
 
 
 def check_names(found: Sequence[str], table: str, file: str) -> None:
-    """RecordsError unless the columns are those of the table, each once."""
+    """RecordsError unless the columns are those of the table, each once; optional ones may lack."""
     wanted = SCHEMAS[table].columns
-    for name in wanted:
-        if name not in found:
+    for name, column in wanted.items():
+        if name not in found and not column.optional:
             raise RecordsError(f"{file}: found no column {name!r}, wanted it in table {table}")
     for name in found:
         if name not in wanted or list(found).count(name) > 1:

@@ -7,11 +7,16 @@ import pyarrow as pa
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its type, whether it may be null, and how many decimals are kept."""
+    """One column: its type, whether it may be null, and how many decimals are kept.
+
+    optional: a column that is wholly null is not stored, and counts in no sha, so that tables from
+    before there was such a column stay what they are. Who reads a table without it finds nulls.
+    """
 
     type: pa.DataType
     nullable: bool = False
     decimals: int | None = None
+    optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -21,12 +26,18 @@ class Schema:
     columns: dict[str, Column]
     key: tuple[str, ...]
 
+    @property
+    def optional(self) -> tuple[str, ...]:
+        """The columns that a table may lack."""
+        return tuple(name for name, column in self.columns.items() if column.optional)
+
 
 _CATEGORY = Column(pa.dictionary(pa.int32(), pa.string()))
 _TEXT, _FLAG = Column(pa.string()), Column(pa.bool_())
 _SMALL, _INT = Column(pa.int16()), Column(pa.int32())
 _MAYBE_FLAG = Column(pa.bool_(), nullable=True)
 _MAYBE_FLOAT = Column(pa.float32(), nullable=True)
+_OPTIONAL_CATEGORY = Column(_CATEGORY.type, nullable=True, optional=True)
 _ASKED = {"benchmark": _CATEGORY, "prompt": _SMALL, "run": _CATEGORY, "step": _INT}
 
 SCHEMAS: dict[str, Schema] = {
@@ -35,7 +46,7 @@ SCHEMAS: dict[str, Schema] = {
             "run": _CATEGORY, "model": _CATEGORY, "task": _CATEGORY, "method": _CATEGORY,
             "setting": _CATEGORY, "rank": _SMALL, "alpha": Column(pa.float32()),
             "learning_rate": Column(pa.float64()), "seed": _SMALL,
-            "knob": Column(pa.float64(), nullable=True),
+            "knob": Column(pa.float64(), nullable=True), "arm": _OPTIONAL_CATEGORY,
         },
         key=("run",),
     ),
@@ -50,6 +61,7 @@ SCHEMAS: dict[str, Schema] = {
         {
             "task": _CATEGORY, "item": _SMALL, "run": _CATEGORY, "step": _INT, "answer": _TEXT,
             "correct": _FLAG, "correct_format_free": _FLAG,
+            "likelihood": Column(pa.float32(), nullable=True, decimals=4, optional=True),
         },
         key=("task", "item", "run", "step"),
     ),
@@ -58,6 +70,7 @@ SCHEMAS: dict[str, Schema] = {
             **_ASKED, "text": _TEXT, "finish": _CATEGORY, "tokens": _SMALL,
             "truth": Column(_CATEGORY.type, nullable=True),
             "truth_harm": _MAYBE_FLAG, "truth_fulfilled": _MAYBE_FLAG,
+            "kind": _OPTIONAL_CATEGORY,
         },
         key=tuple(_ASKED),
     ),

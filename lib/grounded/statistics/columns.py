@@ -36,14 +36,19 @@ def read(
     whole = pq.ParquetFile(file)  # a third of the time of `read_table`, which reads in batches
     found = whole.schema_arrow
     check_names(found.names, table, shown)
-    for name, column in schema.columns.items():
-        if found.field(name).type != column.type:
-            raise misfit(shown, name, found.field(name).type, column)
+    for name in found.names:
+        if found.field(name).type != schema.columns[name].type:
+            raise misfit(shown, name, found.field(name).type, schema.columns[name])
     wanted = list(dict.fromkeys([*schema.key, *only, *columns]))
+    stored = [name for name in wanted if name in found.names]
     try:
-        arrow = whole.read(wanted).select(wanted).unify_dictionaries()
+        arrow = whole.read(stored).unify_dictionaries()
     except (pa.ArrowInvalid, OSError):
         raise RecordsError(f"{shown}: found a truncated file, wanted Parquet") from None
+    for name in wanted:
+        if name not in stored:
+            arrow = arrow.append_column(name, pa.nulls(len(arrow), schema.columns[name].type))
+    arrow = arrow.select(wanted)
     if only:
         arrow = _kept(arrow, only)
     for at, name in enumerate(wanted):
