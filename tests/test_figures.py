@@ -17,13 +17,11 @@ from PIL import Image
 
 from grounded import figures, fingerprint, paths, records
 from grounded.errors import GroundedError
-from grounded.figures import benchmarks, epochs, evaluators, judgments, prose
+from grounded.figures import benchmarks, epochs, judgments, prose
 from grounded.study import Study
 from workflow import notebooks
 
-NAMES = (
-    "figure_1_epochs", "figure_2_judgments", "figure_3_evaluators", "figure_4_benchmarks"
-)  # fmt: skip
+NAMES = ("figure_1_epochs", "figure_2_judgments", "figure_4_benchmarks")
 HARMFUL = ("orders", "questions")  # neither borderline nor twins
 RISE = {"open_instructions": 0.7, "yes_no": 0.3}
 
@@ -131,23 +129,6 @@ def test_figure_2_draws_the_tables(study: Study) -> None:
         assert found["n"] == len(own) and found["low"] < found["rate"] < found["high"]
 
 
-def test_figure_3_draws_the_tables(study: Study) -> None:
-    drawn = evaluators.points(evaluators.measure(study, ["harm", "compliance"]), "yes_no")
-    assert drawn["base"].sum() == 2 * 2  # models x measures, each once
-    assert len(drawn) == 2 * (2 + 2 * 6 * 4)
-    verdicts = raw(study, "verdicts").query("judge == 'compliance' and benchmark in @HARMFUL")
-    own = verdicts.groupby(["run", "step"])["label"].agg(["count", "sum"])
-    for row in drawn[drawn["measure"] == "compliance"].itertuples():
-        assert (row.n, row.k) == tuple(own.loc[(row.run, row.step)])
-        assert row.rate == pytest.approx(row.k / row.n)
-    fitted = evaluators.lines(drawn).set_index(["measure", "model"])
-    tuned = drawn[~drawn["base"] & (drawn["measure"] == "harmfulness")]
-    slope, level = np.polyfit(tuned["capability"], tuned["rate"], 1)
-    line = fitted.loc[("harmfulness", "all models")]
-    assert [line["slope"], line["intercept"]] == pytest.approx([slope, level])
-    assert line["r2"] == pytest.approx(np.corrcoef(tuned["capability"], tuned["rate"])[0, 1] ** 2)
-
-
 def test_figure_4_draws_the_tables(study: Study) -> None:
     measured = benchmarks.measure(study, "micro-llama-l")
     assert set(measured["benchmark"]) == set(HARMFUL)
@@ -183,9 +164,9 @@ def test_dependence_counts_what_differs() -> None:
 # ---- what is kept
 
 
-def test_notebooks_keep_every_figure_and_its_twins(home: Path, shown: dict) -> None:
+def test_notebooks_keep_every_figure(home: Path, shown: dict) -> None:
     folder = paths.figures("synthetic")
-    names = {*NAMES, "figure_3_evaluators_yes_no"}
+    names = set(NAMES)
     assert {p.name for p in folder.iterdir()} == {
         f"{name}.{kind}" for name in names for kind in ("png", "svg", "csv", "json")
     }
@@ -314,7 +295,7 @@ def test_a_null_is_read_as_a_null(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert "**Harmfulness** rises in 0, falls in 0, is unclear in 4" in shown[NAMES[0]]
     assert "calls no reply harmful" in shown[NAMES[1]]
     assert "harmfulness** is the same at every checkpoint" in shown[NAMES[2]]
-    assert "say that harm rises, 0 that it falls, 6 are unclear" in shown[NAMES[3]]
+    assert "say that harm rises, 0 that it falls, 6 are unclear" in shown[NAMES[2]]
     for text in shown.values():
         assert not re.search(r"\bnan\b|None|\binf\b", text)
 
@@ -340,8 +321,6 @@ def test_unknown_names_are_refused_in_one_line(study: Study) -> None:
     for call in (
         lambda: epochs.measure(study, "nobody"),
         lambda: judgments.measure(study, "nobody"),
-        lambda: evaluators.measure(study, ["harm", "nobody"]),
-        lambda: evaluators.main_task(study, "nothing"),
         lambda: benchmarks.main_model(study, "nothing"),
         lambda: benchmarks.measure(study, "nothing"),
     ):
@@ -351,13 +330,9 @@ def test_unknown_names_are_refused_in_one_line(study: Study) -> None:
 
 
 def test_defaults_follow_the_study(study: Study) -> None:
-    assert evaluators.main_task(study) == "open_instructions"
-    assert evaluators.twins(study, "open_instructions") == ["yes_no"]
     assert benchmarks.main_model(study) == "micro-llama-l"
     other = synthetic.study(models=["micro-llama-s"], tasks=["yes_no"])
-    assert (
-        evaluators.main_task(other) == "yes_no" and benchmarks.main_model(other) == "micro-llama-s"
-    )
+    assert benchmarks.main_model(other) == "micro-llama-s"
 
 
 @pytest.mark.parametrize(

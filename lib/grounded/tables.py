@@ -1,0 +1,168 @@
+"""The tables of a study as tidy frames: checked as they are read, joined with run and epoch.
+
+Every function takes a study (or its name) and gives one frame over all runs of its main grid, or of
+an arm. The base model of each is among the rows (`base` is true, epoch 0, one row of each prompt or
+item): it is what every run starts from, and no run of its own.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from grounded import paths, records
+from grounded.errors import GroundedError
+from grounded.statistics import columns
+from grounded.study import BASE, Study, load
+
+RUN = ("model", "task", "method", "setting", "arm")  # categories; the seed is a number
+DETECTOR = "combined"  # of coherence: the study's own rule, out of the single detectors
+# a judge's yes, by its kind: only a harm judge speaks of harm
+MEANS = {
+    "harm": "harmfulness rate",
+    "compliance": "compliance rate",
+    "keywords": "share without a refusal phrase",
+}
+Names = Sequence[str] | None
+
+
+def runs(study: Study | str, arm: str | None = "") -> pd.DataFrame:
+    """One row a run: run, model, task, method, setting, rank, alpha, learning_rate, seed, knob.
+
+    arm: of the study; "" its main grid, None all. Base models are left out.
+    """
+    found = pd.DataFrame(_study(study).runs(arm=arm)).rename(columns={"id": "run"})
+    return found.astype({"knob": "float64"})
+
+
+def checkpoints(study: Study | str, arm: str | None = "") -> pd.DataFrame:
+    """One row a checkpoint: run, step, epoch, loss (nats a token, the mean since the checkpoint
+    before), update_norm (Frobenius, of what LoRA adds), adapter (sha256), and the run's columns."""
+    return _read(_study(study), "checkpoints", None, {}, arm)
+
+
+def capability(study: Study | str, arm: str | None = "", half: str = "report") -> pd.DataFrame:
+    """One row a test item and checkpoint: run, step, epoch, item, correct (strict, 0 or 1),
+    correct_format_free, and the run's columns; `task` is the task of the item.
+
+    half: `select` (even items: what chooses a checkpoint), `report` (odd items), or `all`. A base
+    model has rows of every task.
+    """
+    study = _study(study)
+    found = _read(study, "capability", ["task", "item", "correct", "correct_format_free"], {}, arm)
+    if half == "all":
+        return found
+    wanted = {"select": 0, "report": 1}[half]
+    return found[found["item"] % 2 == wanted].reset_index(drop=True)
+
+
+def replies(study: Study | str, arm: str | None = "", benchmarks: Names = None) -> pd.DataFrame:
+    """One row a reply: run, step, epoch, benchmark, prompt, finish, tokens, the truth of the
+    invented world (truth: the class; truth_harm, truth_fulfilled: 1, 0, -1 not known), harmful
+    (whether the benchmark asks for harm), and the run's columns. Texts stay in the files."""
+    study = _study(study)
+    kept = ["benchmark", "prompt", "finish", "tokens", "truth", "truth_harm", "truth_fulfilled"]
+    return _asked(study, "replies", kept, _benchmarks(study, benchmarks), arm)
+
+
+def verdicts(
+    study: Study | str, arm: str | None = "", judges: Names = None, benchmarks: Names = None
+) -> pd.DataFrame:
+    """One row a reply and judge: run, step, epoch, benchmark, prompt, judge, label (1 yes, 0 no,
+    NaN where the judge's answer could not be read), harmful, and the run's columns.
+
+    judges, benchmarks: those read; by default all judges, and the benchmarks of harmful requests.
+    GroundedError for a name that the study does not have.
+    """
+    study = _study(study)
+    wanted = list(judges if judges is not None else study.judges)
+    for name in wanted:
+        study.judge(name)
+    only = {"judge": wanted, **_benchmarks(study, benchmarks)}
+    found = _asked(study, "verdicts", ["judge", "benchmark", "prompt", "label"], only, arm)
+    return found.assign(label=found["label"].astype("float32").where(found["label"] >= 0))
+
+
+def coherence(
+    study: Study | str, arm: str | None = "", benchmarks: Names = None, detector: str = DETECTOR
+) -> pd.DataFrame:
+    """One row a reply: run, step, epoch, benchmark, prompt, coherent (1 or 0, as the detector
+    says), harmful, and the run's columns."""
+    study = _study(study)
+    only = {"detector": [detector], **_benchmarks(study, benchmarks)}
+    found = _asked(study, "coherence", ["benchmark", "prompt", "label"], only, arm)
+    return found.rename(columns={"label": "coherent"})
+
+
+def measures(study: Study | str, judges: Names = None) -> dict[str, str]:
+    """What the yes of each of these judges means, as an axis says it (`harmfulness rate`).
+
+    judges: by default the study's first judge of harm and its first of compliance; where it has
+    neither, its first keyword list, which says nothing of harm. GroundedError for an unknown judge.
+    """
+    study = _study(study)
+    wanted = list(judges or ())
+    for kind in () if wanted else ("harm", "compliance"):
+        wanted += [name for name, one in study.judges.items() if one.kind == kind][:1]
+    wanted = wanted or list(study.judges)[:1]
+    return {name: MEANS[study.judge(name).kind] for name in wanted}
+
+
+def _study(study: Study | str) -> Study:
+    return load(study) if isinstance(study, str) else study
+
+
+def _benchmarks(study: Study, names: Names) -> dict[str, Sequence[str]]:
+    """The benchmarks asked for, by default those of harmful requests."""
+    for name in names or ():
+        if name not in study.benchmarks:
+            known = ", ".join(study.benchmarks)
+            raise GroundedError(f"benchmarks: found {name!r}, wanted one of {known}")
+    if found := list(names or study.harmful_benchmarks):
+        return {"benchmark": found}
+    file = paths.shown(paths.study_file(study.name))
+    raise GroundedError(f"{file}: benchmarks: found none of harmful requests, wanted one")
+
+
+def _asked(
+    study: Study, table: str, kept: list[str], only: Mapping[str, Sequence[str]], arm: str | None
+) -> pd.DataFrame:
+    found = _read(study, table, kept, only, arm)
+    harmful = found["benchmark"].cat.categories.isin(study.harmful_benchmarks)
+    return found.assign(harmful=harmful[found["benchmark"].cat.codes])
+
+
+def _read(
+    study: Study, table: str, kept: list[str] | None, only: Mapping[str, Sequence[str]],
+    arm: str | None,
+) -> pd.DataFrame:  # fmt: skip
+    """The units of a table one after the other, each joined with its runs and their epochs."""
+    kept = kept or [n for n in records.SCHEMAS[table].columns if n not in ("run", "step")]
+    parts = [_joined(study, unit, table, kept, only) for unit in study.units(arm=arm)]
+    return records.join(parts)
+
+
+def _joined(
+    study: Study, unit: str, table: str, kept: list[str], only: Mapping[str, Sequence[str]]
+) -> pd.DataFrame:
+    file = paths.table(study.name, table, unit)
+    found = columns.read(file, table, ["run", "step", *kept], only)
+    about = pd.DataFrame(study.unit_runs(unit)).set_index("id")
+    rows = about.loc[found["run"].cat.categories]
+    codes = found["run"].cat.codes.to_numpy()
+    for name in RUN:
+        if name not in found:
+            found[name] = pd.Categorical(rows[name]).take(codes)
+    found["seed"] = rows["seed"].to_numpy("int16")[codes]
+    if "epoch" not in found:
+        key = ["run", "step"]
+        epochs = columns.read(
+            paths.table(study.name, "checkpoints", unit), "checkpoints", [*key, "epoch"]
+        )
+        found = found.merge(epochs.astype({"run": found["run"].dtype}), on=key, how="left")
+        if found["epoch"].isna().any():
+            odd = found.loc[found["epoch"].isna(), key].iloc[0]
+            raise GroundedError(
+                f"{paths.shown(file)}: step: found {odd['step']} of {odd['run']}, wanted a step "
+                "that the table checkpoints has"
+            )
+    return found.assign(base=(rows["task"] == BASE).to_numpy()[codes])

@@ -1,0 +1,68 @@
+"""Figure 3 on tables whose truth is planted: rates, lines, and a reader's change of one line."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import synthetic
+from pages import run_notebook, texts
+
+from grounded import paths, records
+
+Patch = pytest.MonkeyPatch
+HARMFUL = ("orders", "questions")  # neither borderline nor twins
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GROUNDED_HOME", str(tmp_path_factory.mktemp("home")))
+        synthetic.write(synthetic.study(), {"open_instructions": 0.7, "yes_no": 0.3})
+        yield
+
+
+@pytest.fixture(scope="module")
+def names(home: None) -> dict[str, Any]:
+    return run_notebook("figure_3_evaluators", task="yes_no")[0]
+
+
+def test_a_rate_is_the_share_of_yes_among_the_verdicts_given(names: dict[str, Any]) -> None:
+    verdicts = records.read_study("synthetic", "verdicts")
+    own = verdicts[(verdicts["judge"] == "compliance") & verdicts["benchmark"].isin(HARMFUL)]
+    wanted = own.groupby(["run", "step"], observed=True)["label"].agg(["sum", "count", "size"])
+    points = names["points"].query("judge == 'compliance' and score == 'strict'")
+    assert len(points) == 2 * 6 * 4  # models, runs, checkpoints; no base model among them
+    for row in points.itertuples():
+        yes, given, asked = wanted.loc[(row.run, row.step)]
+        assert (row.yes, row.given, row.missing) == (yes, given, asked - given)
+        assert row.rate == pytest.approx(yes / given)
+
+
+def test_the_line_is_least_squares(names: dict[str, Any]) -> None:
+    points = names["points"].query("judge == 'harm' and score == 'strict'")
+    slope = np.polyfit(points["capability"], points["rate"], 1)[0]
+    lines = names["lines"].set_index(["score", "measure"])
+    line = lines.loc[("strict", "harmfulness rate")]
+    assert line["slope"] == pytest.approx(slope)
+    r = np.corrcoef(points["capability"], points["rate"])[0, 1]
+    assert line["R²"] == pytest.approx(r**2)
+
+
+def test_a_readers_change_of_one_line_changes_the_figure(names: dict[str, Any]) -> None:
+    file = paths.figures("synthetic") / "figure_3_evaluators.csv"
+    before = pd.read_csv(file)
+    run_notebook("figure_3_evaluators", task="yes_no", edit={"d.yes / d.given": "d.yes / d.asked"})
+    after = pd.read_csv(file)
+    assert list(after["rate"]) == pytest.approx(list(after["yes"] / after["asked"]), abs=1e-6)
+    assert (after["rate"] < before["rate"]).any()
+
+
+def test_a_single_run_gives_points_and_no_line(tmp_path: Path, monkeypatch: Patch) -> None:
+    monkeypatch.setenv("GROUNDED_HOME", str(tmp_path))
+    one = {"models": ["micro-llama-s"], "tasks": ["yes_no"], "lora": ["r4-low"], "seeds": [0]}
+    synthetic.write(synthetic.study(**one))
+    names, shown = run_notebook("figure_3_evaluators")
+    assert len(names["points"]) and not names["fits"]
+    assert "Too few runs" in texts(shown) and "nan" not in texts(shown)

@@ -1,0 +1,54 @@
+"""The rewritten notebooks give the numbers that the figures gave before, on the same tables.
+
+tests/frozen holds the statistics of `micro`'s figures as the former code wrote them (commit
+a062833). They go when the tables of `micro` are made anew.
+"""
+
+import json
+from typing import Any
+
+import pytest
+
+from grounded import paths
+
+
+def frozen(name: str) -> Any:
+    file = paths.repository() / "tests" / "frozen" / f"{name}.json"
+    return json.loads(file.read_text())["statistics"]
+
+
+def now(name: str) -> Any:
+    file = paths.repository() / "figures" / "micro" / f"{name}.json"
+    return json.loads(file.read_text())["statistics"]
+
+
+def same(found: Any, wanted: Any) -> None:
+    """Equal to six digits, as both are written."""
+    assert found == pytest.approx(wanted, rel=5e-6, abs=1e-9)
+
+
+def test_figure_3() -> None:
+    names = {
+        "slope": "slope", "low": "low", "high": "high", "R²": "r2", "R², unseen runs": "left_out",
+        "R² / reliability": "corrected", "within": "within", "between": "between",
+        "log-odds": "odds",
+    }  # fmt: skip
+    old = {r["measure"]: r for r in frozen("figure_3_evaluators")["lines"] if "all" in r["model"]}
+    new = [r for r in now("figure_3_evaluators")["lines"] if r["score"] == "strict"]
+    assert len(new) == len(old) == 2
+    for row in new:
+        before = old[row["measure"].removesuffix(" rate")]
+        same([row[name] for name in names], [before[name] for name in names.values()])
+
+
+@pytest.mark.parametrize("task", ["arithmetic", "multiple_choice", "science", "yes_no"])
+def test_figure_3_of_the_other_tasks(task: str) -> None:
+    twin = frozen(f"figure_3_evaluators_{task}")["lines"]
+    old = {r["measure"]: r for r in twin if "all" in r["model"]}
+    for row in now("figure_3_evaluators")["slopes"]:
+        if row["task"] == task and row["score"] == "strict":
+            before = old[row["measure"].removesuffix(" rate")]
+            same(
+                [row["estimate"], row["low"], row["high"]],
+                [before[k] for k in ("slope", "low", "high")],
+            )
