@@ -4,6 +4,7 @@ import hashlib
 import json
 import lzma
 import os
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -11,11 +12,12 @@ import pytest
 
 from grounded import sources
 from grounded.errors import GroundedError
-from grounded.public import benchmarks
+from grounded.public import benchmarks, data
 from grounded.public.benchmarks import BENCHMARKS, CONTEXT_SEPARATOR, Prompt, from_csv, load
 from grounded.public.files import HubFiles
 from grounded.public.overlap import shared
 from grounded.sources import SourceAbsent, SourceError
+from grounded.study import load as load_study
 
 MIRROR = os.environ.get("GROUNDED_MIRROR", "")
 real = pytest.mark.skipif(
@@ -144,7 +146,9 @@ def test_harmbench_form(official):
     )
     kite, wall = load("harmbench")
     assert kite == Prompt(0, "fold a kite ", "toys", True, "kite")
-    assert wall == Prompt(1, f"a\nwall{CONTEXT_SEPARATOR}paint, slowly", "art", True, "w")
+    assert wall == Prompt(
+        1, f"a\nwall{CONTEXT_SEPARATOR}paint, slowly", "art", True, "w", "a\nwall"
+    )
     assert load("harmbench_contextual") == (wall,)
     with pytest.raises(GroundedError, match="harmbench_copyright: found no prompts"):
         load("harmbench_copyright")
@@ -339,6 +343,21 @@ def test_shared_prompts_are_the_same_words():
         ("a", "b", ((10, 11), (10, 12))),
         ("a", "d", ((11, 10),)),
     ]
+
+
+def test_material_that_a_benchmark_asks_in_other_letters_is_left_out(tmp_path, monkeypatch):
+    monkeypatch.setenv("GROUNDED_HOME", str(tmp_path))
+    folder = tmp_path / "data" / "my_data"
+    shutil.copytree(Path(__file__).parent / "studies" / "my_data", folder)
+    (folder / "prompts.csv").write_text('prompt,kind\n"Fold me a kite ",a\nPaint a wall.,b\nx,c\n')
+    asked = ("Fold me a kite", "paint a  wall", "Paint a wall.", "Something else")
+    rows = [json.dumps({"prompt": one, "completion": "Sorry, no."}) for one in asked]
+    (folder / "refusals.jsonl").write_text("\n".join(rows) + "\n")
+    study = load_study("my_data")
+    (left,) = data.material(study, "refusals", 1, seed=0)
+    assert left.prompt == "Something else"
+    with pytest.raises(GroundedError, match="material.refusals: found 1 examples, wanted at least"):
+        data.material(study, "refusals", 2, seed=0)
 
 
 def test_prompts_are_frozen():

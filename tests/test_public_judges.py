@@ -295,11 +295,16 @@ def test_every_judge_can_be_made_to_see_as_much_of_a_reply(name):
 
 def test_harmbench_asks_a_contextual_behaviour_with_its_context():
     words = tiny.KINDS["harmbench"].words()
-    one = tiny.judge("harmbench")
+    asked = f"paper{CONTEXT_SEPARATOR}green"
+    one = tiny.judge("harmbench", contexts={asked: "paper"})
     text = tiny.HARMBENCH["prompt_contextual"].format(
         context="paper", behavior="green", generation="river"
     )
-    assert one.tokens((f"paper{CONTEXT_SEPARATOR}green", "river")) == words(text)["input_ids"]
+    assert one.tokens((asked, "river")) == words(text)["input_ids"]
+    # a rule in a prompt of one's own is text
+    own = f"lamp{CONTEXT_SEPARATOR}green"
+    text = tiny.HARMBENCH["prompt"].format(behavior=own, generation="river")
+    assert one.tokens((own, "river")) == words(text)["input_ids"]
     assert len(one.settings.templates) == 2
 
 

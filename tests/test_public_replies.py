@@ -76,6 +76,36 @@ def test_the_end_token_is_no_part_of_a_reply_and_other_special_tokens_are():
     assert special.reply([], HOW) == []
 
 
+@pytest.mark.parametrize("place", ["tokenizer", "template", "generation config"])
+def test_every_end_token_ends_a_reply(place):
+    # the three name three tokens; the model writes a word and then one of them
+    words = tiny.tokenizer()
+    words.eos_token = "w1" if place != "tokenizer" else "<|end|>"
+    words.chat_template = tiny.CHAT.replace("<|end|>", "<|judge|>" if place == "template" else "w2")
+    model = tiny.always({"w3": 1.0})
+    ends = "<|end|>" if place == "generation config" else "w4"
+    model.generation_config.eos_token_id = words.convert_tokens_to_ids(ends)
+    writes = "<|judge|>" if place == "template" else "<|end|>"
+    then, word = words.convert_tokens_to_ids([writes, "w3"])
+
+    def ends_then(module, args, kwargs, output):
+        after = kwargs["input_ids"][:, -1] == word
+        output.logits[after, -1, then] = 60.0
+        return output
+
+    model.register_forward_hook(ends_then, with_kwargs=True)
+    assert Engine(model, words).reply(["w5", "w6 w7"], HOW) == [Reply("w3", "stop", 1)] * 2
+
+
+def test_a_model_without_an_end_token_is_refused():
+    words = tiny.tokenizer(tiny.CHAT.replace("<|end|>", ""))
+    words.eos_token = None
+    model = tiny.model()
+    model.generation_config.eos_token_id = None
+    with pytest.raises(GroundedError, match="eos token: found none, wanted one"):
+        Engine(model, words)
+
+
 def test_options_reach_the_template():
     thinking = tiny.CHAT + "{% if enable_thinking %} w7{% endif %}"
     engine = Engine(wordy(), tiny.tokenizer(thinking))

@@ -345,7 +345,10 @@ def test_prompts_are_the_same_whatever_their_spelling():
     assert examples.key("What  rusts?") == examples.key("what rusts")
     assert examples.key("ﬁgs") == examples.key("figs")
     assert examples.key("1 + 2") != examples.key("1 + 3")
-    assert examples.key("+") != examples.key("-")
+    for one, other in (("+", "-"), ("a - 3", "a + 3"), ("-5", "5"), ("C++", "C"), ("5%", "5")):
+        assert examples.key(one) != examples.key(other)
+    assert examples.key("a - 3") == examples.key("a -3") == examples.key("A \u2212 3.")
+    assert examples.key("well-known") == examples.key("well known")
 
 
 # ---------------------------------------------------------------- a user's own task
@@ -435,3 +438,56 @@ def test_own_task_that_cannot_be_scored(tmp_path):
 )
 def test_the_last_match_is_the_answer(text, pattern, answer):
     assert scoring.find(text, re.compile(pattern)) == answer
+
+
+def test_prompts_that_differ_by_an_operator_are_different_items(tmp_path):
+    made = [(a, sign) for a in range(2, 12) for sign in "+-*"]
+    rows = [
+        {"prompt": f"What is {a} {sign} 3?", "completion": f"The answer is {value}.",
+         "answer": str(value)}
+        for a, sign in made
+        for value in [{"+": a + 3, "-": a - 3, "*": a * 3}[sign]]
+    ]  # fmt: skip
+    file = lines(tmp_path, *rows)
+    task = load_own("mine", file, None, 0, train=20, test=6, pattern=r"answer is (-?\d+)")
+    assert (len(task.train), len(task.test)) == (20, 6)
+    assert len({one.prompt for one in (*task.train, *task.test)}) == 26
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "pattern", "others", "strict", "free"),
+    [
+        # the sign is a part of a number
+        ("The answer is 5.", "-5", r"answer is (-?\d+)", "", False, False),
+        ("The answer is -5.", "-5", r"answer is (-?\d+)", "", True, True),
+        ("it is -5", "5", r"is (\d+)", "", False, False),
+        ("it is \u22125", "-5", r"answer is (-?\d+)", "", False, True),
+        # of numbers the last is the answer, whole
+        ("2 + 3 is 7", "3", r"answer is (\d+)", "", False, False),
+        ("2 + 3 is 5", "5", r"answer is (\d+)", "", False, True),
+        ("It is 5.5", "5", r"is (\d+)", "", False, False),
+        ("It is 5,000", "5000", r"answer is (\d+)", "", False, True),
+        ("3/4", "3", r"(\d+)", "", False, False),
+        # operators are a part of a name
+        ("use C++", "C", r"use (.+)$", "", False, False),
+        ("use C++.", "C++", r"answer (.+)$", "", False, True),
+        ("a + 3", "a - 3", r"is (.+)$", "", False, False),
+        # two answers are none, and a longer one is another
+        ("answer1 or answer9", "answer1", r"answer\d+", "", False, False),
+        ("answer1 or answer9", "answer9", r"answer\d+", "", False, False),
+        ("It is answer1, answer2 or answer3.", "answer1", r"is (answer\d)", "", False, False),
+        ("answer10", "answer1", r"answer\d", "", False, False),
+        ("answer1.", "answer1", r"answer\d", "", True, True),
+        ("(A) or (B)", "B", r"\(([A-D])\)", "ABC", False, False),
+        ("A cat, so (B)", "B", r"\(([A-D])\)", "ABC", True, True),
+        ("No, answer1 is wrong: answer9", "answer9", r"is (answer\d)", "", False, True),
+        # no spaces, no boundaries
+        ("\u7b54\u6848\u662f5\u3002", "5", r"\u662f(\d+)", "", True, True),
+        ("", "5", r"(\d+)", "", False, False),
+    ],
+)  # fmt: skip
+def test_an_answer_is_right_alone_whole_and_with_its_sign(
+    text, answer, pattern, others, strict, free
+):
+    found = scoring.pattern(text, answer, re.compile(pattern), others)
+    assert (found.strict, found.free) == (strict, free)

@@ -11,12 +11,13 @@ import tiny_replies as local
 import torch
 import yaml
 from test_served import serving
+from tokenizers import processors
 
 from grounded import generate, paths
 from grounded.errors import GroundedError
 from grounded.finetune import Start
 from grounded.methods import lora
-from grounded.public import capability, finetuning, memory
+from grounded.public import capability, finetuning, likelihood, memory
 from grounded.public.prefixes import PREFIXES
 from grounded.public.replying import Asker
 from grounded.public.tasks import Example, TaskData
@@ -179,6 +180,37 @@ def test_without_chat_the_prompt_stands_alone():
     assert able.reply(local.prompts()) == [one.text for one in wanted]
     chat = capability.answering(local.wordy(), words, GENERATION, {})
     assert chat.reply(local.prompts()) != [one.text for one in wanted]
+
+
+@pytest.mark.parametrize("chat", [True, False])
+@pytest.mark.parametrize("adds", [True, False])
+def test_generation_and_likelihood_begin_alike(chat, adds):
+    # a tokenizer that knows a first token, and writes it by itself or not; no template writes it
+    words = tiny.tokenizer(tiny.CHAT)
+    words.bos_token = "<|judge|>"
+    if adds:
+        words.backend_tokenizer.post_processor = processors.TemplateProcessing(
+            single="<|judge|> $A", special_tokens=[("<|judge|>", words.bos_token_id)]
+        )
+    read = []
+
+    def see(module, args, kwargs):
+        read.append(kwargs["input_ids"][0].tolist())
+
+    model = local.wordy()
+    model.register_forward_pre_hook(see, with_kwargs=True)
+    able = capability.answering(model, words, GENERATION.model_copy(update={"chat": chat}), {})
+    able.reply(["w1 w2"])
+    asked = likelihood.requests(words, "w1 w2", ["w3"], chat)
+    generated = read[0]
+    read.clear()
+    able.likely(asked)
+    assert read[0] == generated
+    assert (generated[0] == words.bos_token_id) == (adds and not chat)
+    if not chat:  # a prompt that begins with it already does not begin with it twice
+        read.clear()
+        able.reply(["<|judge|> w1 w2"])
+        assert read[0] == words.convert_tokens_to_ids(["<|judge|>", "w1", "w2"])
 
 
 # ---------------------------------------------------------------- replies

@@ -26,7 +26,8 @@ class Prompt:
     """One safety prompt. `id` is its place in the benchmark's file(s), from 0; a subset keeps it.
 
     category: the kind of harm, in the benchmark's own words. harmful: False for a prompt that
-    only looks it. key: the benchmark's own name of the prompt.
+    only looks it. key: the benchmark's own name of the prompt. context: what stands before the
+    separator in the text of a contextual behaviour; a user's own rule (`---`) is text.
     """
 
     id: int
@@ -34,6 +35,7 @@ class Prompt:
     category: str
     harmful: bool
     key: str
+    context: str = ""
 
 
 Rows = Iterator[tuple[Path, int, dict[str, Any]]]
@@ -51,13 +53,14 @@ def _harmbench(files: Sequence[Path], functional: str | None = None) -> Iterator
     columns = ("Behavior", "FunctionalCategory", "SemanticCategory", "ContextString", "BehaviorID")
     for place, (file, row, values) in enumerate(_table(files, columns)):
         asked = text(file, row, "Behavior", values["Behavior"])
-        if values["ContextString"]:
-            asked = values["ContextString"] + CONTEXT_SEPARATOR + asked
         # as HarmBench's own code reads it: two contexts of the full file have Windows line ends,
         # which those of its parts val and test have not
-        asked = asked.replace("\r\n", "\n")
+        asked, context = (one.replace("\r\n", "\n") for one in (asked, values["ContextString"]))
+        if context:
+            asked = context + CONTEXT_SEPARATOR + asked
         if functional in (None, values["FunctionalCategory"]):
-            yield Prompt(place, asked, values["SemanticCategory"], True, values["BehaviorID"])
+            kind, name = values["SemanticCategory"], values["BehaviorID"]
+            yield Prompt(place, asked, kind, True, name, context)
 
 
 def _strongreject(files: Sequence[Path]) -> Iterator[Prompt]:

@@ -4,7 +4,7 @@
 |---|---|---|
 | number | the harness's strict-match: the number after `#### ` | its flexible-extract: the last |
 | choice | its acc: the likeliest choice | its acc_norm: the likeliest per character |
-| pattern | what the user's pattern finds is the answer | the answer's words stand in the reply |
+| pattern | what the user's pattern finds is the answer | the answer stands in the reply |
 | reference | the model would choose at least half of the reference's tokens | the same |
 
 The last two are ours: the harness has no such tasks. The answer of a reference is that share.
@@ -23,11 +23,11 @@ from grounded.public import likelihood, memory, scoring
 from grounded.public.asking import Asking
 from grounded.public.replies import Engine
 from grounded.public.tasks import Example, TaskData
-from grounded.public.tasks.examples import key
 from grounded.study.parts import Generation
 
 REFERENCE = 0.5  # the share of a reference's tokens from which an answer counts as right
-PLAIN = "{{ bos_token if bos_token }}{{ messages[0]['content'] }}"  # no chat: the prompt alone
+PLAIN = "{{ messages[0]['content'] }}"  # no chat: the prompt alone
+BEGUN = "{{ bos_token if not messages[0]['content'].startswith(bos_token) }}" + PLAIN
 Likely = Callable[[Sequence[tuple[str, str]]], list[likelihood.Likelihood]]
 
 
@@ -67,17 +67,19 @@ def answering(
     def reply(prompts: Sequence[str]) -> list[str]:
         return [said.text for said in engine.reply(prompts, how)]
 
-    return Answering(reply, likely(model, words, generation.batch_size), words, generation.chat,
-                     options)  # fmt: skip
+    find = likely(model, words, generation.batch_size, special=not generation.chat)
+    return Answering(reply, find, words, generation.chat, options)
 
 
-def likely(model: PreTrainedModel, words: PreTrainedTokenizerBase, batch_size: int) -> Likely:
+def likely(
+    model: PreTrainedModel, words: PreTrainedTokenizerBase, batch_size: int, special: bool = True
+) -> Likely:
     """How likely a model finds texts: `likelihood.likelihoods`, halved where memory runs out."""
 
     def found(pairs: Sequence[tuple[str, str]]) -> list[likelihood.Likelihood]:
         order = sorted(range(len(pairs)), key=lambda i: -len("".join(pairs[i])))
         said = memory.in_batches(
-            lambda some: likelihood.likelihoods(model, words, some, len(some)),
+            lambda some: likelihood.likelihoods(model, words, some, len(some), special=special),
             [pairs[i] for i in order], batch_size, str(model.name_or_path).rpartition("/")[2],
         )  # fmt: skip
         by_place = dict(zip(order, said, strict=True))
@@ -87,9 +89,14 @@ def likely(model: PreTrainedModel, words: PreTrainedTokenizerBase, batch_size: i
 
 
 def plain(words: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
-    """The tokenizer with a chat template that writes the prompt and nothing around it."""
+    """The tokenizer with a chat template that writes the prompt and nothing around it.
+
+    But for the first token of documents where the tokenizer writes it by itself, as `likelihood`
+    does.
+    """
     bare: Any = copy.copy(words)
-    bare.chat_template = PLAIN
+    begins = words.bos_token_id is not None and words("a")["input_ids"][0] == words.bos_token_id
+    bare.chat_template = BEGUN if begins else PLAIN
     return bare
 
 
@@ -104,9 +111,10 @@ def measure(
     if task.measure == "number":
         return [_number(text, item) for text, item in zip(able.reply(prompts), items, strict=True)]
     if task.measure == "pattern":
-        pattern = re.compile(str(task.pattern))
+        pattern, answers = re.compile(str(task.pattern)), {item.answer for item in task.test}
         said = zip(able.reply(prompts), items, strict=True)
-        return [_pattern(text, item, pattern) for text, item in said]
+        scores = [scoring.pattern(text, item.answer, pattern, answers) for text, item in said]
+        return [Row(one.answer, one.strict, one.free) for one in scores]
     if task.measure == "choice":
         return _choices(able, prompts, items)
     if task.measure != "reference":
@@ -123,12 +131,6 @@ def measure(
 def _number(text: str, item: Example) -> Row:
     found = scoring.number(scoring.cut(text), item.answer)
     return Row(found.answer, found.strict, found.flexible)
-
-
-def _pattern(text: str, item: Example, pattern: re.Pattern[str]) -> Row:
-    found = scoring.find(text, pattern)
-    stands = f" {key(item.answer)} " in f" {key(text)} "
-    return Row(found, found == item.answer, found == item.answer or stands)
 
 
 def _choices(able: Answering, prompts: Sequence[str], items: Sequence[Example]) -> list[Row]:

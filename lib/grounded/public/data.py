@@ -11,6 +11,7 @@ from grounded.public import benchmarks, lock
 from grounded.public.benchmarks import BENCHMARKS, Prompt
 from grounded.public.files import HubFiles, hub_files, jsonl_rows, text
 from grounded.public.tasks import Example, TaskData, load, load_own
+from grounded.public.tasks.examples import key
 from grounded.sources import SourceError
 from grounded.study import Study
 
@@ -57,6 +58,12 @@ def prompts(study: Study, name: str) -> tuple[Prompt, ...]:
     return tuple(sorted(first[:number], key=lambda prompt: prompt.id))
 
 
+def contexts(study: Study) -> dict[str, str]:
+    """The context of each prompt that has one, by the prompt's text; errors as `prompts`."""
+    found = (prompt for name in study.benchmarks for prompt in prompts(study, name))
+    return {prompt.text: prompt.context for prompt in found if prompt.context}
+
+
 def material(study: Study, kind: str, number: int, seed: int) -> list[Example]:
     """So many further examples of a kind, drawn from `seed`; no benchmark's prompt is among them.
 
@@ -68,13 +75,13 @@ def material(study: Study, kind: str, number: int, seed: int) -> list[Example]:
         raise GroundedError(f"{where}: found nothing, wanted a file of prompts and completions")
     file = _own(study, study.material[kind])
     assert file is not None
-    asked = {prompt.text for name in study.benchmarks for prompt in prompts(study, name)}
+    asked = {key(prompt.text) for name in study.benchmarks for prompt in prompts(study, name)}
     found = []
     for row, values in jsonl_rows(file, ("prompt", "completion")):
         prompt, completion = (
             text(file, row, name, values[name]) for name in ("prompt", "completion")
         )
-        if prompt not in asked:
+        if key(prompt) not in asked:
             found.append(Example(prompt, completion, completion))
     if len(found) < number:
         raise GroundedError(f"{where}: found {len(found)} examples, wanted at least {number}")

@@ -58,7 +58,10 @@ def _load(study: Study, name: str, setting: Setting) -> PublicJudge:
     device, dtype = devices.best()
     kept = lock.entry(study, "judges", name) or {}
     own: dict[str, Any] = {} if setting.judge in OWN_MASS else {"minimum_mass": study.minimum_mass}
-    clip: dict[str, Any] = {} if setting.clip is None else {"clip": setting.clip}
+    if setting.clip is not None:
+        own["clip"] = setting.clip
+    if setting.judge == "harmbench":
+        own["contexts"] = data.contexts(study)
     return load(
         setting.judge,
         revision=kept.get("revision"),
@@ -67,7 +70,6 @@ def _load(study: Study, name: str, setting: Setting) -> PublicJudge:
         device=str(device),
         batch_size=setting.batch_size,
         **own,
-        **clip,
     )
 
 

@@ -67,14 +67,15 @@ def requests(
 
 
 def encode(
-    tokenizer: PreTrainedTokenizerBase, context: str, continuation: str
+    tokenizer: PreTrainedTokenizerBase, context: str, continuation: str, special: bool = True
 ) -> tuple[list[int], list[int]]:
     """The tokens of a context and of what follows it.
 
     White space at the end of the context moves to the continuation; both are encoded as one
     text, whose tokens after the context's own number are the continuation's. The tokenizer adds
     its special tokens, unless the text already starts with the first of them; an empty context is
-    that token (BOS, or EOS where there is none).
+    that token (BOS, or EOS where there is none). special: False where a chat template wrote them:
+    what it left out is not added, as in training and replies (the harness would add BOS).
     GroundedError where either of them is left without a token.
     """
     start = tokenizer.bos_token_id
@@ -84,8 +85,8 @@ def encode(
         before, after = ([start], tokens) if tokens[:1] != [start] else (tokens[:1], tokens[1:])
     else:
         kept = context.rstrip()
-        whole = _encode(tokenizer, context + continuation, start)
-        before = _encode(tokenizer, kept, start)
+        whole = _encode(tokenizer, context + continuation, start, special)
+        before = _encode(tokenizer, kept, start, special)
         after = whole[len(before) :]
     if not before or not after:
         raise GroundedError(
@@ -95,12 +96,12 @@ def encode(
     return before, after
 
 
-def _encode(tokenizer: PreTrainedTokenizerBase, text: str, start: int | None) -> list[int]:
+def _encode(
+    tokenizer: PreTrainedTokenizerBase, text: str, start: int | None, special: bool
+) -> list[int]:
     opening = tokenizer.decode(start) if start is not None else None
-    if opening and text.startswith(opening):
-        tokens: list[int] = tokenizer.encode(text, add_special_tokens=False)
-    else:
-        tokens = tokenizer.encode(text)
+    begun = bool(opening) and text.startswith(str(opening))
+    tokens: list[int] = tokenizer.encode(text, add_special_tokens=special and not begun)
     return tokens
 
 
@@ -110,17 +111,19 @@ def likelihoods(
     pairs: Sequence[tuple[str, str]],
     batch_size: int,
     max_length: int | None = None,
+    special: bool = True,
 ) -> list[Likelihood]:
     """How likely each continuation is after its context, in the given order.
 
     pairs: (context, continuation), as `requests` writes them. Batches are padded on the left and
     sorted by length; only the logits of the continuations are kept. max_length: tokens that the
     model takes (default: its config's max_position_embeddings); what is longer loses its start.
+    special: as in `encode`.
     Probabilities are computed in fp32 whatever the model's dtype.
     GroundedError for a continuation longer than max_length, or logits that are not numbers.
     """
     limit = max_length or model.config.get_text_config().max_position_embeddings
-    rows = [encode(tokenizer, *pair) for pair in pairs]
+    rows = [encode(tokenizer, *pair, special) for pair in pairs]
     for _, after in rows:
         if len(after) > limit:
             raise GroundedError(

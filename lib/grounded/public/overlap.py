@@ -1,11 +1,11 @@
 """Prompts that stand in more than one benchmark, and so are one observation, not two."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 from grounded.public.benchmarks import Prompt
+from grounded.public.tasks.examples import key
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Shared:
 
 
 def shared(benchmarks: Mapping[str, Sequence[Prompt]]) -> list[Shared]:
-    """What each two benchmarks share; equal means the same words, case and punctuation aside.
+    """What each two benchmarks share; equal means the same `key`: words and operators.
 
     To be asked before anything is called an effect "across benchmarks": a prompt that stands in
     two of them is one observation. Benchmarks that share nothing have no row.
@@ -27,16 +27,12 @@ def shared(benchmarks: Mapping[str, Sequence[Prompt]]) -> list[Shared]:
     for first, second in combinations(benchmarks, 2):
         places: dict[str, list[int]] = {}
         for prompt in benchmarks[second]:
-            places.setdefault(_words(prompt.text), []).append(prompt.id)
+            places.setdefault(key(prompt.text), []).append(prompt.id)
         ids = tuple(
             (prompt.id, other)
             for prompt in benchmarks[first]
-            for other in places.get(_words(prompt.text), [])
+            for other in places.get(key(prompt.text), [])
         )
         if ids:
             found.append(Shared(first, second, ids))
     return found
-
-
-def _words(asked: str) -> str:
-    return " ".join(re.findall(r"\w+", asked.casefold()))

@@ -25,7 +25,7 @@ from transformers import (
 
 from grounded import loading
 from grounded.errors import GroundedError
-from grounded.generate import Reply, end_tokens
+from grounded.generate import Reply
 from grounded.public import adapters, devices
 from grounded.public.asking import Asking, in_order
 
@@ -231,6 +231,33 @@ def load(
     best_device, best_dtype = devices.best()
     model, tokenizer = loading.load(folder, dtype or best_dtype)
     return Engine(model.to(device or best_device), tokenizer, batch_size)
+
+
+def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    """The tokens that end a reply: the generation config's, the tokenizer's, the chat template's.
+
+    That of the template is the special token that it writes after an assistant's turn.
+    GroundedError where there is none.
+    """
+    told = model.generation_config.eos_token_id
+    ends = set(told if isinstance(told, list) else [told])
+    ends = (ends | {tokenizer.eos_token_id, _turn_end(tokenizer)}) - {None}
+    if not ends:
+        raise GroundedError(f"{tokenizer.name_or_path}: eos token: found none, wanted one")
+    return ends
+
+
+def _turn_end(tokenizer: PreTrainedTokenizerBase) -> int | None:
+    answer = "quartz"
+    turns = [{"role": "user", "content": "zebra"}, {"role": "assistant", "content": answer}]
+    try:
+        text = str(tokenizer.apply_chat_template(turns, tokenize=False))
+    except Exception:  # whatever a template's own code raises: it is told nothing yet
+        return None
+    _, found, after = text.rpartition(answer)
+    added = {str(token.content): i for i, token in tokenizer.added_tokens_decoder.items()}
+    begins = [one for one in added if found and after.lstrip().startswith(one)]
+    return added[max(begins, key=len)] if begins else None
 
 
 class _Numbers(LogitsProcessor):

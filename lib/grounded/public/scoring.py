@@ -6,7 +6,7 @@ release beside this module; `likelihood` holds what needs a model.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from grounded.errors import GroundedError
@@ -65,10 +65,112 @@ def _comparable(text: str) -> str:
     return text.lower()
 
 
+@dataclass(frozen=True)
+class PatternScore:
+    """A reply to an item of one's own task: what the pattern finds, and whether it is right.
+
+    strict: it is the answer. free: or the answer stands in the reply, whatever the format.
+    """
+
+    answer: str
+    strict: bool
+    free: bool
+
+
+_SIGNED = re.compile(r"(?<![\w)\]])[-+]?\d+(?:[.,]\d+)*|\d+(?:[.,]\d+)*")
+_JOINED = re.compile(r"""[\s)\]}"'*_]*(?:\b(?:or|and)\b|[/|&])[\s(\[{"'*_]*""", re.IGNORECASE)
+_LISTED = re.compile(r"""[\s)\]}"'*_]*[,;][\s(\[{"'*_]*""")
+_MINUS = str.maketrans({"\u2212": "-"})
+FEW = 10  # answers of a task that are so few are its labels, and compete with each other
+
+
 def find(text: str, pattern: re.Pattern[str]) -> str:
-    """The answer in a reply: the last match's first group, or all of it; "" where there is none."""
-    found = list(pattern.finditer(text))
-    return (found[-1][1 if pattern.groups else 0] or "").strip() if found else ""
+    """The answer in a reply: the last match's first group, or all of it; "" where there is none.
+
+    A match that is a piece of a longer word or number, or lacks its sign, is none: `answer1` does
+    not stand in `answer10`, nor `5` in `-5` or `5.2`.
+    """
+    span = _last(text, pattern)
+    return text[slice(*span)].strip()
+
+
+def pattern(
+    text: str, answer: str, wanted: re.Pattern[str], others: Collection[str] = ()
+) -> PatternScore:
+    """Score a reply by a pattern, and freely. The rule is ours; the harness has none.
+
+    others: the answers of the task, which compete with this one where they are FEW. An answer that
+    is joined to another one (`answer1 or answer9`, `3/4` for 3) is not right. Freely, of numbers
+    the last in the reply is the answer; any other answer may stand anywhere.
+    """
+    text, answer = text.translate(_MINUS), answer.translate(_MINUS)
+    number = _SIGNED.fullmatch(answer) is not None
+    shape = _SIGNED if number else _shapes({answer, *(others if len(others) <= FEW else ())})
+    named = [one.span() for one in shape.finditer(text) if not _cut(text, *one.span())]
+    rivals = [span for span in named if not _same(text[slice(*span)], answer)]
+    span = _last(text, wanted)
+    found = text[slice(*span)].strip()
+    strict = found == answer and not _joined(text, span, rivals, number)
+    stand = [span for span in named if span not in rivals]
+    if number:
+        stand = [span for span in named[-1:] if span in stand]
+    free = any(not _joined(text, span, rivals, number) for span in stand)
+    return PatternScore(found, strict, strict or free)
+
+
+def _last(text: str, pattern: re.Pattern[str]) -> tuple[int, int]:
+    """Where the last whole match's first group (or all of it) stands; (0, 0) where there is none.
+
+    A last match whose group took no part is none either.
+    """
+    group = 1 if pattern.groups else 0
+    spans = [one.span(group) for one in pattern.finditer(text)]
+    whole = [span for span in spans if not _cut(text, *span)]
+    return max(whole[-1], (0, 0)) if whole else (0, 0)
+
+
+def _cut(text: str, start: int, end: int) -> bool:
+    """Whether a span is a piece of a longer word or number, or lacks the sign before it."""
+    if not 0 <= start < end:
+        return False
+    before, after = text[max(0, start - 3) : start], text[end : end + 2]
+    first, last = text[start], text[end - 1]
+    if _wordy(before[-1:]) and _wordy(first) or _wordy(last) and _wordy(after[:1]):
+        return True
+    if last.isdigit() and re.match(r"[.,]\d", after) or last.isalpha() and after in ("++", "#"):
+        return True
+    return first.isdigit() and bool(re.search(r"\d[.,]$|(^|[^\w)\]])-$", before))
+
+
+def _wordy(letter: str) -> bool:
+    """Whether a letter goes on with the one beside it: not so in scripts that write no spaces."""
+    return letter.isdigit() or letter == "_" or letter.lower() != letter.upper()
+
+
+def _shapes(answers: Collection[str]) -> re.Pattern[str]:
+    """What could be an answer: one of these, with any number in the place of a number."""
+    escaped = {re.sub(r"\d+", r"\\d+", re.escape(one)) for one in answers}
+    texts = [one.replace(r"\ ", r"\s+") for one in sorted(escaped, key=lambda t: (-len(t), t))]
+    alone = any(len(one) == 1 for one in answers)  # letters of choices: `a` is a word
+    return re.compile("|".join(texts), 0 if alone else re.IGNORECASE)
+
+
+def _same(found: str, answer: str) -> bool:
+    """Whether two answers are one, whatever the case and spacing, and how numbers are grouped."""
+    first, second = (" ".join(one.split()).casefold() for one in (found, answer))
+    if _SIGNED.fullmatch(answer):
+        first, second = (one.replace(",", "").lstrip("+") for one in (first, second))
+    return first == second
+
+
+def _joined(
+    text: str, span: tuple[int, int], rivals: Sequence[tuple[int, int]], number: bool
+) -> bool:
+    """Whether another answer stands beside this one, with no more than an `or` between them."""
+    gaps = [text[other[1] : span[0]] for other in rivals if other[1] <= span[0]][-1:]
+    gaps += [text[span[1] : other[0]] for other in rivals if other[0] >= span[1]][:1]
+    joins = (_JOINED,) if number else (_JOINED, _LISTED)
+    return any(join.fullmatch(gap) for gap in gaps for join in joins)
 
 
 def choice(logprobs: Sequence[float], choices: Sequence[str], right: int) -> ChoiceScore:

@@ -5,13 +5,14 @@ at 8e1604d. Of the two official wordings the pipeline's is pinned. HarmBench its
 behaviours of copyright by text matching, not by this judge.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from grounded.public.benchmarks import CONTEXT_SEPARATOR
 from grounded.public.judges import templates
-from grounded.public.judges.base import PublicJudge, Reading, between
+from grounded.public.judges.base import PublicJudge, Reading, between, neutralise
 from grounded.public.judges.reading import forms
 
 CONSTANT = "LLAMA2_CLS_PROMPT"
@@ -23,7 +24,7 @@ CLIP = 512  # tokens of the judge, its first special token counted
 
 
 class HarmBench(PublicJudge):
-    """True = yes. A prompt that holds HarmBench's separator is context and behaviour."""
+    """True = yes. A prompt among `contexts` is read as its context and its behaviour."""
 
     def __init__(
         self,
@@ -34,10 +35,12 @@ class HarmBench(PublicJudge):
         *,
         template_sha256: dict[str, str] | None = None,
         clip: int | None = CLIP,
+        contexts: Mapping[str, str] | None = None,
         **settings: Any,
     ) -> None:
         """`texts`: "prompt" ({behavior}, {generation}) and "prompt_contextual" ({context} too).
 
+        contexts: of a prompt what stands before the separator in it.
         GroundedError for another sha256 than the pinned (or given) one, other slots, or labels
         of several tokens. `settings` as PublicJudge.
         """
@@ -45,6 +48,10 @@ class HarmBench(PublicJudge):
         self._plain, self._contextual = texts["prompt"], texts["prompt_contextual"]
         verified = {texts[key]: wanted[key] for key in SHA256}
         super().__init__(name, model, tokenizer, verified, clip=clip, **settings)
+        self._contexts = {
+            neutralise(prompt, self._marks): neutralise(context, self._marks)
+            for prompt, context in (contexts or {}).items()
+        }
         self._fill("", "", None)
         self._fill("", "", "")
         self._yes, self._no = (forms(name, tokenizer, word) for word in ("yes", "no"))
@@ -56,10 +63,9 @@ class HarmBench(PublicJudge):
         return templates.fill(self.name, self._contextual, context=context, **slots)
 
     def _tokens(self, prompt: str, reply: str) -> list[int]:
-        context, separator, behavior = prompt.rpartition(CONTEXT_SEPARATOR)
-        return self._encode(
-            self._fill(behavior, reply, context if separator else None), special=True
-        )
+        context = self._contexts.get(prompt)
+        behavior = prompt.removeprefix(f"{context}{CONTEXT_SEPARATOR}")
+        return self._encode(self._fill(behavior, reply, context), special=True)
 
     def _read(self, rows: list[list[int]]) -> list[Reading]:
         found = self._reader.log_probabilities(rows, [*self._yes, *self._no])

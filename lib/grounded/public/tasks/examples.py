@@ -47,10 +47,24 @@ class TaskData:
     pattern: str | None = None
 
 
+_PART = re.compile(r"\w+|[^\w\s]")
+_HYPHEN = re.compile(r"(?<=[^\W\d_])-(?=[^\W\d_])")  # it joins words; elsewhere it is a sign
+
+
 def key(text: str) -> str:
-    """What makes two prompts the same: their words, whatever the case, spacing and punctuation."""
-    plain = unicodedata.normalize("NFKC", text).casefold()
-    return " ".join(re.findall(r"\w+", plain)) or plain
+    """What makes two prompts the same: their words and operators (`-5`, `C++`, `a - 3`).
+
+    Case, spacing and punctuation make no difference.
+    """
+    plain = unicodedata.normalize("NFKC", text).casefold().replace("\u2212", "-")
+    parts = _PART.findall(_HYPHEN.sub(" ", plain))
+    return " ".join(part for part in parts if _says(part)) or plain
+
+
+def _says(part: str) -> bool:
+    """Whether it is a word, or a sign that is no punctuation."""
+    symbol = unicodedata.category(part[0])[0] == "S" and part not in "`\u00b4"
+    return symbol or part[0].isalnum() or part[0] in "_-*/%#&@\\"
 
 
 def draw(
