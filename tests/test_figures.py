@@ -294,7 +294,6 @@ def test_a_null_is_read_as_a_null(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     shown = {name: texts(run_notebook(name)) for name in NAMES}
     assert "**Harmfulness** rises in 0, falls in 0, is unclear in 4" in shown[NAMES[0]]
     assert "calls no reply harmful" in shown[NAMES[1]]
-    assert "harmfulness** is the same at every checkpoint" in shown[NAMES[2]]
     assert "say that harm rises, 0 that it falls, 6 are unclear" in shown[NAMES[2]]
     for text in shown.values():
         assert not re.search(r"\bnan\b|None|\binf\b", text)
