@@ -1,11 +1,13 @@
 """Where everything lies. Each function reads GROUNDED_HOME when called; none creates a folder."""
 
 import os
+from functools import cache as remembered
 from pathlib import Path
 
 RECORD = "record.json"  # of a model: its inputs, its files' sha, its acceptance
 
 
+@remembered
 def repository() -> Path:
     """The folder that holds lib/ and notebooks/."""
     return Path(__file__).resolve().parents[2]
@@ -13,7 +15,12 @@ def repository() -> Path:
 
 def home() -> Path:
     """The folder that holds data/, figures/ and .cache/: GROUNDED_HOME, or the repository."""
-    return Path(os.environ.get("GROUNDED_HOME") or repository()).resolve()
+    return _resolved(os.environ.get("GROUNDED_HOME") or repository(), Path.cwd())
+
+
+@remembered
+def _resolved(place: str | Path, cwd: Path) -> Path:
+    return (cwd / place).resolve()
 
 
 def shown(path: Path) -> str:

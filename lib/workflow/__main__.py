@@ -13,8 +13,7 @@ from grounded import paths, study
 from grounded.errors import GroundedError
 from grounded.stages.status import Status, status
 from grounded.study import Study
-from workflow import archive, compare, drawn, graph, jobs
-from workflow import bench as benches
+from workflow import drawn, graph, jobs
 from workflow.notebooks import figure_notebooks
 
 DEFAULT = "micro"  # the study of the committed notebooks
@@ -92,6 +91,8 @@ def reproduce(asked: Study, cores: int) -> None:
         shutil.copytree(pictures, paths.figures(asked.name), dirs_exist_ok=True)
     bring_up(asked, cores)
     complete.touch()
+    from workflow import compare
+
     report = compare.folders(committed, paths.data(asked.name))
     text = "\n".join(report.lines())
     (elsewhere / "report.txt").write_text(text + "\n")
@@ -102,6 +103,8 @@ def reproduce(asked: Study, cores: int) -> None:
 
 def bench(asked: Study, cores: int) -> None:
     """Measure what the machinery costs."""
+    from workflow import bench as benches
+
     for measure in benches.BENCHES:
         print(f"{measure.__name__}:", flush=True)
         measure(asked, cores)
@@ -109,12 +112,16 @@ def bench(asked: Study, cores: int) -> None:
 
 def redact(asked: Study, cores: int) -> None:
     """Write the study's tables without their texts."""
+    from workflow import archive  # its metadata take a second to import
+
     made = archive.redact_tables(asked)
     print(f"{len(made)} tables without texts in {paths.shown(paths.data(asked.name) / 'redacted')}")
 
 
 def export(asked: Study, cores: int) -> None:
     """Write the study as one file to keep."""
+    from workflow import archive
+
     made = archive.export(asked)
     print(f"{made.relative_to(paths.repository())}: {made.stat().st_size / 1e6:.1f} MB")
 
@@ -171,6 +178,8 @@ def main() -> int:
         if asked.target == "check":
             return check(asked.study)
         if asked.target == "import":
+            from workflow import archive
+
             print(f"{archive.bring(Path(asked.study))}: put in place")
             return 0
         targets[asked.target](ready(asked.study), asked.jobs)

@@ -18,10 +18,11 @@ KINDS = (".png", ".svg", ".csv", ".json")
 
 def stale(study: Study) -> list[str]:
     """The figure notebooks to run: their inputs differ, or a file is missing or was changed."""
+    data = fingerprint.folder(paths.data(study.name))
     return [
         name
         for name in notebooks.figure_notebooks()
-        if missing(study, name) or _record(study, name) != _state(study, name)
+        if missing(study, name) or _record(study, name) != _state(study, name, data)
     ]
 
 
@@ -35,17 +36,18 @@ def remember(study: Study, name: str) -> None:
     """Record that a figure was drawn from the inputs as they are."""
     file = _record_file(study, name)
     with replacing(file) as temporary:
-        temporary.write_text(json.dumps(_state(study, name)))
+        data = fingerprint.folder(paths.data(study.name))
+        temporary.write_text(json.dumps(_state(study, name, data)))
 
 
-def _state(study: Study, name: str) -> dict[str, object]:
-    """All that a figure is drawn from, and the files that were drawn."""
+def _state(study: Study, name: str, data: str | None) -> dict[str, object]:
+    """All that a figure is drawn from, and the files that were drawn; data: the study's sha."""
     source = paths.notebook(name)
     used = [module for cell in fingerprint.cells(source) for module in fingerprint.imports(cell)]
     public = "grounded.sources" in fingerprint.modules(*used)
     inputs = {
         "code": fingerprint.code(*used, notebook=source),
-        "data": fingerprint.folder(paths.data(study.name)),
+        "data": data,
         "packages": fingerprint.file(paths.repository() / "requirements.lock"),
         "mirror": os.environ.get("GROUNDED_MIRROR", "") if public else "",
     }

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, model_validator
@@ -210,11 +211,12 @@ class Study(Part):
         if arm:
             _known(self.name, "arms", arm, self.arms)
         return [
-            run for run in self._all_runs()
+            run for run in self._all_runs
             if (arm is None or run.arm == arm) and (model is None or run.model == model)
             and (task is None or run.task == task)
         ]  # fmt: skip
 
+    @cached_property
     def _all_runs(self) -> list[Run]:
         main = Arm(models=tuple(self.models), tasks=tuple(self.tasks), methods={LORA: ()})
         runs = self._expanded("", main)
@@ -246,7 +248,7 @@ class Study(Part):
         if model:
             _known(self.name, "models", model, self.base_models)
         found = [
-            unit for unit, runs in self._units().items()
+            unit for unit, runs in self._units.items()
             if (model is None or runs[0].model == model)
         ]  # fmt: skip
         if arm is None:
@@ -255,9 +257,10 @@ class Study(Part):
         wanted = {run.unit for run in self.runs(arm=arm)} | base
         return [unit for unit in found if unit in wanted]
 
+    @cached_property
     def _units(self) -> dict[str, list[Run]]:
         found: dict[str, list[Run]] = {}
-        runs = self._all_runs()
+        runs = self._all_runs
         for model in self.base_models:
             for run in (*self.runs(model, BASE), *(run for run in runs if run.model == model)):
                 found.setdefault(run.unit, []).append(run)
@@ -265,7 +268,7 @@ class Study(Part):
 
     def unit_runs(self, unit: str) -> list[Run]:
         """The runs whose rows a unit's files hold; StudyError for a unit that the study lacks."""
-        units = self._units()
+        units = self._units
         return units[_known(self.name, "units", unit, units)]
 
 
