@@ -149,9 +149,8 @@ def test_a_machine_without_a_network_says_what_to_fetch(hub, home):
 
 
 def test_a_caption_names_what_is_absent():
-    asked = load("colab").model_copy(
-        update={"absent": {"judges.a": "x is gated", "benchmarks.b": "y is gated"}}
-    )
+    asked = load("colab").model_copy()
+    asked._absent = {"judges.a": "x is gated", "benchmarks.b": "y is gated"}
     said = caption("T.", "x", ["y"], asked)
     assert "The judge `a` of the study is left out: x is gated." in said
     assert "The benchmark `b` of the study is left out: y is gated." in said

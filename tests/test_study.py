@@ -91,7 +91,7 @@ FAULTS = [
     ("lora.r4-high.rank", True, "lora.r4-high.rank: found True, wanted a whole number"),
     ("lora.r4-high.rank", 4.5, "lora.r4-high.rank: found 4.5, wanted a whole number"),
     ("lora.r4-high.rank", 0, "lora.r4-high.rank: found 0, wanted more than 0"),
-    ("lora.r4-high.learning_rate", "5e-4", "learning_rate: found '5e-4', wanted a number (with a"),
+    ("lora.r4-high.learning_rate", "low", "learning_rate: found 'low', wanted a number"),
     ("judges.harm.layers", "two", "judges.harm.layers: found 'two', wanted a whole number"),
     ("judges.harm.kind", "taste", "judges.harm.kind: found 'taste', wanted 'harm' or 'compl"),
     ("judges.harm.source", "moon", "judges.harm: found kind 'harm', source 'moon', wanted a map"),
@@ -138,6 +138,9 @@ FAULTS = [
     ("lora.R4 high", {"rank": 4, "alpha": 8, "learning_rate": 1.0}, "lora.R4 high: found 'R4"),
     ("measure_at", [2, 1], "measure_at: found [2.0, 1.0], wanted epochs that rise"),
     ("measure_at", [3], "measure_at: found 3.0, wanted at most training.epochs (2)"),
+    ("measure_at", [1e-9, 2], "measure_at: found 1e-09, wanted a whole number of steps of 1/4"),
+    ("measure_at", [1, 1 + 1e-9], "wanted a whole number of steps of 1/4 epoch, each once"),
+    ("absent", {"judges.harm": "why"}, "absent: found an unknown key, wanted one of name, about"),
     ("measure_at", [0.01, 1], "measure_at: found 0.01, wanted a whole number of steps of 1/4"),
     ("ours.training.epoch", "why", "ours.training.epoch: found training.epoch, wanted the path of"),
 ]  # fmt: skip
@@ -167,6 +170,55 @@ def test_each_fault_has_a_line_of_its_own(text):
 def test_a_key_given_twice_is_refused_rather_than_the_last_one_kept(text):
     with pytest.raises(StudyError, match="found the key 'test_items' twice"):
         study.parse(text.replace("test_items: 8", "test_items: 8\ntest_items: 9"))
+
+
+def test_a_number_is_what_it_looks_like_and_all_else_is_text(text):
+    odd = ("010", "1:30", "0x1F", "0o17", "1_0", "2026-01-01", "2026-99-99", "yes", "9" * 5000)
+    for written in odd:
+        with pytest.raises(StudyError) as error:
+            study.parse(text.replace("seeds: [0, 1]", f"seeds: [{written}, 1]"))
+        assert f"seeds.0: found '{written[:50]}" in str(error.value)
+        assert str(error.value).endswith("wanted a whole number")
+    small = study.parse(text.replace("learning_rate: 5.0e-4", "learning_rate: 5e-4"))
+    assert small == study.parse(text) and small.lora["r2-low"].learning_rate == 5e-4
+
+
+@pytest.mark.parametrize(
+    ("odd", "told"),
+    [
+        ("a: &a [x, x]\nb: [*a, *a]\n", "line 1, column 4: found an anchor or an alias"),
+        ("a: &a [*a]\n", "line 1, column 4: found an anchor or an alias"),
+        ("a: *b\n", "line 1, column 4: found an anchor or an alias"),
+        ("a: " + "[" * 5000 + "]" * 5000, "line 1, column 24: found more than 20 levels"),
+        ("a: !!timestamp 2026-99-99\n", "line 1, column 4: found a tag"),
+        ('a: "\\ud800"\n', "line 1, column 4: found a control character, or half a surrogate"),
+        ('a: "x\\0"\n', "line 1, column 4: found a control character, or half a surrogate"),
+        ("a: " + "x" * 1_000_000, "found 1,000,003 characters, at most 1,000,000 are read"),
+    ],
+    ids=lambda text: text[:12],
+)
+def test_what_plain_data_needs_nothing_of_is_refused_where_it_stands(odd, told):
+    with pytest.raises(StudyError) as error:
+        study.parse(odd, "data/x/study.yaml")
+    assert str(error.value).startswith(f"data/x/study.yaml: {told}")
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_that_is_no_text_is_one_line(text, tmp_path, monkeypatch):
+    monkeypatch.setenv("GROUNDED_HOME", str(tmp_path))
+    file = tmp_path / "data" / "tiny" / "study.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(text.replace("about: The", "about: T\xfc").encode("latin-1"))
+    with pytest.raises(StudyError, match="data/tiny/study.yaml: found .*0xfc.*, wanted a text in"):
+        study.load("tiny")
+    file.write_bytes(b"\xef\xbb\xbf" + text.encode())  # as Windows' editors begin a file
+    assert study.load("tiny") == study.parse(text)
+    file.unlink()
+    file.mkdir()
+    with pytest.raises(
+        StudyError, match="data/tiny/study.yaml: found Is a directory, wanted a fil"
+    ):
+        study.load("tiny")
 
 
 @pytest.mark.parametrize("broken", ["models: [", "", "- a\n- b"])

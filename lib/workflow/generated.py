@@ -81,7 +81,7 @@ def study(size: Size) -> Study:
     if size.settings * size.seeds >= 5:  # as many runs a cell as a goal asks for
         asked = {n: v for n, v in asked.items() if n not in ("mitigations", "depths")}
         values["anchoring"] = asked | {"anchor": asked["anchor"] | {"tolerance": 0.3}}
-    return parse(yaml.safe_dump(values, sort_keys=False))
+    return parse(json.dumps(values))
 
 
 def _some(known: dict[str, Any], number: int) -> dict[str, Any]:
@@ -102,7 +102,7 @@ def write(study: Study, seed: int = 0) -> None:
     """Write the study file and every table of the study below GROUNDED_HOME."""
     file = paths.study_file(study.name)
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))
+    file.write_text(json.dumps(study.model_dump(mode="json")))
     for number, unit in enumerate(study.units()):
         _unit(study, unit, np.random.default_rng([seed, number]))
 

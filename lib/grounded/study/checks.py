@@ -121,10 +121,12 @@ def _measured(study: "Study") -> None:
         epochs = study.training.epochs
         refuse("measure_at", study.measure_at[-1], f"at most training.epochs ({epochs})")
     for task in study.tasks:
-        each = study.steps_per_epoch(task)
+        each, before = study.steps_per_epoch(task), 0
         for epoch in study.measure_at:
-            if abs(epoch * each - round(epoch * each)) > 1e-6:
-                refuse("measure_at", epoch, f"a whole number of steps of 1/{each} epoch")
+            step = round(epoch * each)
+            if step == before or abs(epoch * each - step) > 1e-6:
+                refuse("measure_at", epoch, f"a whole number of steps of 1/{each} epoch, each once")
+            before = step
 
 
 def _arms(study: "Study") -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, PrivateAttr, model_validator
 
 from grounded import paths
 from grounded.errors import GroundedError
@@ -65,12 +65,7 @@ class Run:
 
 
 class Study(Part):
-    """All that a study asks. Lists and mappings keep the order of the file.
-
-    absent: judges and benchmarks of the file that this machine has no access to (`judges.<name>`,
-    `benchmarks.<name>`), with the reason; they are left out of `judges` and `benchmarks`, and every
-    figure says so.
-    """
+    """All that a study asks. Lists and mappings keep the order of the file."""
 
     name: Name
     about: str
@@ -95,12 +90,20 @@ class Study(Part):
     coherence: Coherence
     resources: dict[Stage, Need] = Field(default_factory=dict)
     ours: dict[str, str]
-    absent: dict[str, str] = Field(default_factory=dict)
+    _absent: dict[str, str] = PrivateAttr(default_factory=dict)  # of the lock, never of the file
 
     @model_validator(mode="after")
     def _consistent(self) -> "Study":
         checks.check(self)
         return self
+
+    @property
+    def absent(self) -> dict[str, str]:
+        """What of the file this machine has no access to (`judges.<name>`, ...), and why.
+
+        It is left out of `judges` and `benchmarks`, and every figure says so.
+        """
+        return self._absent
 
     @property
     def world(self) -> str:

@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 from grounded import paths
 from grounded.study.checks import expanded
 from grounded.study.grid import Study, StudyError
-from grounded.study.parts import repeated
+from grounded.study.text import values as values_in
 
 
 def load(name: str) -> Study:
@@ -26,12 +26,16 @@ def whole(name: str) -> Study:
     """The study as its file has it; errors as `load`."""
     file = paths.study_file(name)
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         known = sorted(p.parent.name for p in paths.home().glob("data/*/study.yaml")) or ["none"]
         raise StudyError(
             f"{paths.shown(file)}: found no such file, wanted a study ({', '.join(known)})"
         ) from None
+    except UnicodeError as error:
+        raise StudyError(f"{paths.shown(file)}: found {error}, wanted a text in UTF-8") from None
+    except OSError as error:
+        raise StudyError(f"{paths.shown(file)}: found {error.strerror}, wanted a file") from None
     study = parse(text, paths.shown(file))
     if study.name != name:
         raise StudyError(
@@ -54,7 +58,9 @@ def as_here(study: Study) -> Study:
                 f"{paths.shown(paths.study_file(study.name))}: {field}: found access to none "
                 f"({'; '.join(lost.values())}), wanted it to one"
             )
-    return study.model_copy(update={**left, "absent": lost})
+    here = study.model_copy(update=left)
+    here._absent = lost
+    return here
 
 
 def absent(study: Study) -> dict[str, str]:
@@ -79,16 +85,19 @@ def absent(study: Study) -> dict[str, str]:
 def parse(text: str, file: str = "study.yaml") -> Study:
     """A study from the text of its file; `file` is the name that messages give it."""
     try:
-        values = yaml.load(text, _Loader)
+        values = values_in(text)
     except yaml.YAMLError as error:
-        raise StudyError(f"{file}: found {' '.join(str(error).split())}, wanted YAML") from None
+        problem, mark = getattr(error, "problem", None), getattr(error, "problem_mark", None)
+        told = " ".join(str(problem or error).split())
+        at = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise StudyError(f"{file}: {at}found {told}, wanted YAML without it") from None
     try:
         values = expanded(values)
     except PydanticCustomError as fault:
         raise StudyError(f"{file}: {fault.message()}") from None
     try:
         # JSON mode lets a list be a tuple and still holds every type to the letter.
-        return Study.model_validate_json(json.dumps(values, default=str), strict=True)
+        return Study.model_validate_json(json.dumps(values), strict=True)
     except ValidationError as error:
         lines = [f"{file}: {_line(fault)}" for fault in error.errors()]
         raise StudyError("\n".join(lines)) from None
@@ -97,23 +106,11 @@ def parse(text: str, file: str = "study.yaml") -> Study:
 OPTIONAL = ("judges", "benchmarks")  # the fields whose parts may be optional
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML that refuses a key given twice, which plain YAML would silently let win."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [str(key.value) for key, _ in node.value]
-        if twice := repeated(keys):
-            raise yaml.constructor.ConstructorError(
-                problem=f"the key {twice[0]!r} twice", problem_mark=node.start_mark
-            )
-        return super().construct_mapping(node, deep)
-
-
 # What each kind of pydantic fault asks for; the rest say it well enough themselves.
 _WANTED = {
     "int_type": "a whole number",
     "int_from_float": "a whole number",
-    "float_type": "a number (with a point: 5.0e-4)",
+    "float_type": "a number",
     "string_type": "text",
     "bool_type": "true or false",
     "dict_type": "a mapping",
