@@ -143,13 +143,19 @@ def read_study(
 
 
 def join(frames: "Sequence[pd.DataFrame]") -> "pd.DataFrame":
-    """Frames of one table, one after the other, with their categories joined and sorted."""
+    """Frames of one table, one after the other, with their categories joined and sorted.
+
+    Where a frame lacks a column that another has, an optional one, it has nulls.
+    """
     import pandas as pd
     from pandas.api.types import union_categoricals
 
+    names = list(dict.fromkeys(name for frame in frames for name in frame.columns))
     joined = {}
-    for name in frames[0].columns:
-        columns = [frame[name] for frame in frames]
+    for name in names:
+        columns = [
+            frame.get(name, pd.Series([None] * len(frame), dtype=object)) for frame in frames
+        ]
         if all(isinstance(column.dtype, pd.CategoricalDtype) for column in columns):
             joined[name] = pd.Series(union_categoricals(columns, sort_categories=True))
         else:
