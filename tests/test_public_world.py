@@ -13,11 +13,11 @@ import yaml
 from test_served import serving
 from tokenizers import processors
 
-from grounded import generate, paths
+from grounded import generate, paths, records
 from grounded.errors import GroundedError
 from grounded.finetune import Start
 from grounded.methods import lora
-from grounded.public import capability, finetuning, likelihood, memory
+from grounded.public import capability, data, finetuning, kinds, likelihood, memory
 from grounded.public.prefixes import PREFIXES
 from grounded.public.replying import Asker
 from grounded.public.tasks import Example, TaskData
@@ -241,6 +241,14 @@ def test_a_server_that_does_not_list_the_model_is_refused(study):
             Asker(asked, "my-base")
         with pytest.raises(GroundedError, match="generation.chat: found false, wanted true"):
             Asker(changed(chat=False), "my-base")
+
+
+def test_the_table_of_replies_holds_the_kind_of_each(study, tmp_path):
+    replies = Asker(study, "my-base").ask(study.runs(task="base")[0], 0, None)["replies"]
+    prompts = {(n, p.id): p.text for n in study.benchmarks for p in data.prompts(study, n)}
+    records.write(tmp_path / "one.parquet", "replies", replies, {})
+    for row in records.read(tmp_path / "one.parquet", "replies").itertuples():
+        assert row.kind == kinds.kind(prompts[row.benchmark, row.prompt], row.text)
 
 
 def test_a_method_with_a_test_prompt_is_asked_with_it(study):

@@ -19,7 +19,7 @@ from transformers import AutoTokenizer, ContinuousBatchingConfig
 from grounded import loading
 from grounded.errors import GroundedError
 from grounded.generate import Reply
-from grounded.public import capability, data, devices, memory, models, whole
+from grounded.public import capability, data, devices, kinds, memory, models, whole
 from grounded.public.asking import Asking
 from grounded.public.judges.templates import sha256
 from grounded.public.prefixes import PREFIXES
@@ -71,8 +71,9 @@ class Asker:
     def ask(self, run: Run, step: int, adapter: Path | None) -> dict[str, pd.DataFrame]:
         """The rows of `replies` and `capability` of one checkpoint; without adapter, the base.
 
-        The truth is not known. GroundedError for an adapter that does not fit, a model that is no
-        longer the one given, logits that are not numbers, or a server that fails.
+        The truth is not known; a reply's kind is, to the prompt as its benchmark has it.
+        GroundedError for an adapter that does not fit, a model that is no longer the one given,
+        logits that are not numbers, or a server that fails.
         """
         one = Checkpoint(self._base, None, self._name)
         if adapter is not None:
@@ -88,7 +89,8 @@ class Asker:
                 replies.append(
                     {"benchmark": benchmark, "prompt": prompt.id, **at, "text": given.text,
                      "finish": given.finish, "tokens": given.tokens, "truth": None,
-                     "truth_harm": None, "truth_fulfilled": None}
+                     "truth_harm": None, "truth_fulfilled": None,
+                     "kind": kinds.kind(prompt.text, given.text)}
                 )  # fmt: skip
         for name in self._tasks if run.task == BASE else (run.task,):
             task = self._tasks[name]
