@@ -61,7 +61,12 @@ def test_a_readers_change_of_one_line_changes_the_figure(names: dict[str, Any]) 
 
 def test_a_single_run_gives_points_and_no_line(tmp_path: Path, monkeypatch: Patch) -> None:
     monkeypatch.setenv("GROUNDED_HOME", str(tmp_path))
-    one: dict[str, Any] = {"models": ["micro-llama-s"], "tasks": ["yes_no"], "lora": ["r4-low"], "seeds": [0]}
+    one: dict[str, Any] = {
+        "models": ["micro-llama-s"],
+        "tasks": ["yes_no"],
+        "lora": ["r4-low"],
+        "seeds": [0],
+    }
     synthetic.write(synthetic.study(**one))
     names, shown = run_notebook("figure_3_evaluators")
     assert len(names["points"]) and not names["fits"]

@@ -1,14 +1,17 @@
 """A figure kept as PNG and SVG, beside the numbers drawn (CSV) and what is said of them (JSON)."""
 
+import base64
 import io
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from markdown_it import MarkdownIt
 from matplotlib.figure import Figure
 
 from grounded import fingerprint, paths, records
@@ -19,6 +22,16 @@ if TYPE_CHECKING:
 
 DPI = 250  # of the picture that is kept
 PAGE_DPI = 150  # of its copy in the notebook
+PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<style>body{{font:16px/1.5 sans-serif;max-width:46rem;margin:2rem auto;padding:0 1rem}}
+img{{max-width:100%}}
+table{{border-collapse:collapse;display:block;overflow-x:auto;font-size:.85rem}}
+th,td{{padding:.2rem .6rem;border-bottom:1px solid #ddd;text-align:right}}
+th:first-child,td:first-child{{text-align:left}}</style></head>
+<body>{body}</body></html>
+"""
 
 
 def figure(drawn: Figure, study: Study | str, name: str, data: pd.DataFrame, alt: str) -> "Image":
@@ -102,3 +115,27 @@ def rounded(value: Any, digits: int = 6) -> Any:
     if isinstance(value, float | np.floating):
         return float(f"{value:.{digits}g}") + 0.0 if math.isfinite(value) else None
     return value
+
+
+def page(study: Study, name: str, title: str, sections: Mapping[str, str | pd.DataFrame]) -> Path:
+    """Keep what a notebook found as one page, figures/<study>/<name>.md and .html; the latter.
+
+    sections: heading -> Markdown or a table; an empty table is left out. The figure of that name
+    stands after the first section, in the HTML inside the file, so that it can be sent alone.
+    """
+    folder, text = paths.figures(study.name), [f"# {title}", f"Study `{study.name}`. {study.about}"]
+    picture = f"![The figure {title}]({name}.png)"
+    for number, (heading, found) in enumerate(sections.items()):
+        if isinstance(found, pd.DataFrame):
+            found = (
+                "" if found.empty else found.to_html(index=found.index.name is not None, border=0)
+            )
+        text += [f"## {heading}", found, picture if number == 0 else ""] if found else []
+    source = "\n\n".join(one for one in text if one) + "\n"
+    with records.replacing(folder / f"{name}.md") as file:
+        file.write_text(source, encoding="utf-8")
+    inside = base64.b64encode((folder / f"{name}.png").read_bytes()).decode()
+    body = MarkdownIt().render(source).replace(f"{name}.png", f"data:image/png;base64,{inside}")
+    with records.replacing(folder / f"{name}.html") as file:
+        file.write_text(PAGE.format(title=title, body=body), encoding="utf-8")
+    return folder / f"{name}.html"

@@ -17,6 +17,7 @@ from workflow import drawn, graph, jobs
 from workflow.notebooks import figure_notebooks
 
 DEFAULT = "micro"  # the study of the committed notebooks
+REPORT = "what_did_it_cost"
 
 
 def bring_up(asked: Study, cores: int, only: str = "") -> None:
@@ -70,6 +71,18 @@ def notebooks(asked: Study, cores: int) -> None:
     figures(asked, cores)
     with graph.alone(asked.name):
         graph.run(asked.name, jobs.publishing(asked, DEFAULT), cores)
+
+
+def report(asked: Study, cores: int) -> None:
+    """Measure what is missing, then write the page that says what a fine-tune cost."""
+    with graph.alone(asked.name):
+        stale = [s for s in status(asked) if s.state == "stale"]
+        measuring = jobs.measuring(asked, stale)
+        drawing = jobs.drawing(asked, [REPORT], after=measuring)
+        _explain(asked, stale, len(drawing))
+        graph.run(asked.name, [*measuring, *drawing], cores)
+        drawn.remember(asked, REPORT)
+    print(f"the page: {paths.shown(paths.figures(asked.name) / REPORT)}.html (and .md)")
 
 
 def reproduce(asked: Study, cores: int) -> None:
@@ -162,7 +175,7 @@ def _explain(asked: Study, stale: Iterable[Status], figures: int) -> None:
 
 def main() -> int:
     """Parse the command line and do what it asks; the exit status."""
-    targets = {f.__name__: f for f in (figures, models, reproduce, notebooks, bench,
+    targets = {f.__name__: f for f in (figures, models, report, reproduce, notebooks, bench,
                                           redact, export)}  # fmt: skip
     parser = argparse.ArgumentParser(prog="workflow", description=__doc__)
     parser.add_argument("target", choices=[*targets, "check", "import"])
