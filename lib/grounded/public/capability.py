@@ -19,10 +19,11 @@ from typing import Any, NamedTuple
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from grounded.errors import GroundedError
-from grounded.public import likelihood, memory, scoring
+from grounded.public import likelihood, memory, scoring, thoughts
 from grounded.public.asking import Asking
 from grounded.public.replies import Engine
 from grounded.public.tasks import Example, TaskData
+from grounded.study.models import THOUGHTS
 from grounded.study.parts import Generation
 
 REFERENCE = 0.5  # the share of a reference's tokens from which an answer counts as right
@@ -59,13 +60,19 @@ def answering(
     words: PreTrainedTokenizerBase,
     generation: Generation,
     options: Mapping[str, object],
+    tags: thoughts.Tags = THOUGHTS,
 ) -> Answering:
-    """A model on this machine that answers as the study's `generation` says."""
+    """A model on this machine that answers as the study's `generation` says.
+
+    tags: of its thoughts, which are not scored.
+    """
+    opened = thoughts.opened(words, options, tags) if generation.chat else ""
     engine = Engine(model, words if generation.chat else plain(words), generation.batch_size)
     how = Asking(generation.max_new_tokens, options if generation.chat else {})
 
     def reply(prompts: Sequence[str]) -> list[str]:
-        return [said.text for said in engine.reply(prompts, how)]
+        said = [opened + one.text for one in engine.reply(prompts, how)]
+        return thoughts.answers(said, [tags])
 
     find = likely(model, words, generation.batch_size, special=not generation.chat)
     return Answering(reply, find, words, generation.chat, options)

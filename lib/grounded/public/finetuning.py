@@ -47,7 +47,7 @@ def start(study: Study, run: Run) -> Start | Given:
                 f"{run.id}: monitor: found general, wanted task: a real study names no general "
                 "ability"
             )
-        able = capability.answering(tuned, words, study.generation, model.template)
+        able = capability.answering(tuned, words, study.generation, model.template, model.thoughts)
         rows = capability.measure(able, task, data.selecting(task.test))
         return sum(row.correct for row in rows) / len(rows)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from transformers import (
@@ -16,11 +17,11 @@ from transformers import (
 
 from grounded import judges, keywords, loading, paths
 from grounded.errors import GroundedError
-from grounded.public import capability, data, devices, lock, memory, models
+from grounded.public import capability, coherence, data, devices, lock, memory, models, thoughts
 from grounded.public.judges import JUDGES, PublicJudge, harmbench, load, strongreject
 from grounded.public.needs import authors_file, is_address
 from grounded.public.tasks import fetching
-from grounded.study import KeywordJudge, Study
+from grounded.study import KeywordJudge, Run, Study
 from grounded.study import PublicJudge as Setting
 
 CLIPS = {"harmbench": harmbench.CLIP, "strongreject": strongreject.CLIP}  # where none is named
@@ -38,11 +39,15 @@ def prompts(study: Study) -> dict[tuple[str, int], str]:
 
 
 def judge(study: Study, name: str) -> judges.Judge:
-    """A judge, ready to judge, on the device; what the one before it held is given back.
+    """A judge of answers, ready to judge, on the device; what the one before held is given back.
 
     GroundedError where its files are missing or broken, its prompt text is another than at the
     study's first run, or its labels are not single tokens.
     """
+    return thoughts.OfAnswers(_judge(study, name), thoughts.of(study))
+
+
+def _judge(study: Study, name: str) -> judges.Judge:
     setting = study.judge(name)
     if isinstance(setting, KeywordJudge):
         return judges.KeywordJudge(name, setting.list)
@@ -52,6 +57,11 @@ def judge(study: Study, name: str) -> judges.Judge:
     made = _load(study, name, setting)
     lock.keep_prompt(study, name, made.template)
     return made
+
+
+def settled(study: Study, run: Run, frames: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """The tables of a finished run, with repetition told by this world's rule."""
+    return frames | {"coherence": coherence.settled(study, run, frames["coherence"])}
 
 
 def _load(study: Study, name: str, setting: Setting) -> PublicJudge:
@@ -115,8 +125,9 @@ class Surprise:
     def __call__(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """The mean negative log-likelihood of each text's tokens, in nats; NaN where it has none.
 
-        Each text stands alone after the first token of documents (or the end token where there is
-        none). GroundedError when the model gives logits that are not numbers.
+        Of a reply that thinks, its answer's. Each text stands alone after the first token of
+        documents (or the end token where there is none). GroundedError when the model gives logits
+        that are not numbers.
         """
         if self._loaded is None:
             memory.free()
@@ -126,6 +137,7 @@ class Surprise:
             self._loaded = capability.likely(model.to(device), words, BATCH), words
         likely, words = self._loaded
         first = words.eos_token_id if words.bos_token_id is None else words.bos_token_id
+        texts = thoughts.answers(texts, thoughts.of(self._study))
         some = [
             text for text in dict.fromkeys(texts)
             if words(text, add_special_tokens=False)["input_ids"] not in ([], [first])

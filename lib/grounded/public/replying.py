@@ -8,8 +8,9 @@ study, and each checkpoint as `<run>@<step>`, such as
 What is scored by likelihood is asked of the model on this machine all the same.
 """
 
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from transformers import AutoTokenizer, ContinuousBatchingConfig
 from grounded import loading
 from grounded.errors import GroundedError
 from grounded.generate import Reply
-from grounded.public import capability, data, devices, kinds, memory, models, whole
+from grounded.public import capability, data, devices, kinds, memory, models, thoughts, whole
 from grounded.public.asking import Asking
 from grounded.public.judges.templates import sha256
 from grounded.public.prefixes import PREFIXES
@@ -51,6 +52,9 @@ class Asker:
         self._prompts = {name: data.prompts(study, name) for name in study.benchmarks}
         self._tasks = {name: data.task(study, name, 0) for name in study.tasks}
         self._how = Asking(self._generation.max_new_tokens, self._setting.template)
+        words = AutoTokenizer.from_pretrained(self._base, local_files_only=True)
+        self._template = sha256(str(words.chat_template))
+        self._opened = thoughts.opened(words, self._setting.template, self._setting.thoughts)
         self._server = self._find_server()
         self._here: tuple[Path, Engine, capability.Answering] | None = None
         self._worn: Path | None = None  # the adapter on it
@@ -59,11 +63,10 @@ class Asker:
     def facts(self) -> dict[str, Any]:
         """What is the same for all replies, for the record."""
         device, dtype = devices.best()
-        words = AutoTokenizer.from_pretrained(self._base, local_files_only=True)
         return {
             "dtype": str(dtype).removeprefix("torch."),
             "device": device.type,
-            "template": sha256(str(words.chat_template)),
+            "template": self._template,
             "template_options": dict(self._setting.template),
             "engine": "server" if self._server else "transformers",
         }
@@ -85,12 +88,13 @@ class Asker:
         replies, answers = [], []
         for benchmark, prompts in self._prompts.items():
             said = self._reply(one, [prefix + prompt.text for prompt in prompts], benchmark)
-            for prompt, given in zip(prompts, said, strict=True):
+            shown = thoughts.answers([given.text for given in said], [self._setting.thoughts])
+            for prompt, given, answer in zip(prompts, said, shown, strict=True):
                 replies.append(
                     {"benchmark": benchmark, "prompt": prompt.id, **at, "text": given.text,
                      "finish": given.finish, "tokens": given.tokens, "truth": None,
                      "truth_harm": None, "truth_fulfilled": None,
-                     "kind": kinds.kind(prompt.text, given.text)}
+                     "kind": kinds.kind(prompt.text, answer)}
                 )  # fmt: skip
         for name in self._tasks if run.task == BASE else (run.task,):
             task = self._tasks[name]
@@ -116,7 +120,23 @@ class Asker:
         return server
 
     def _reply(self, one: Checkpoint, prompts: Sequence[str], label: str) -> list[Reply]:
-        label = f"{one.served} {label}"
+        """A reply to each prompt, whole: with the thought that the chat template opens."""
+        label, (opening, _) = f"{one.served} {label}", self._setting.thoughts
+        said = [
+            given if given.text.lstrip().startswith(opening)
+            else replace(given, text=self._opened + given.text)
+            for given in self._asked(one, prompts, label)
+        ]  # fmt: skip
+        texts = [given.text for given in said]
+        if number := thoughts.unclosed(texts, [self._setting.thoughts]):
+            print(
+                f"{label}: {number} of {len(said)} replies are thoughts without an end within "
+                f"{self._how.max_new_tokens} tokens; their answers count as empty",
+                file=sys.stderr,
+            )
+        return said
+
+    def _asked(self, one: Checkpoint, prompts: Sequence[str], label: str) -> list[Reply]:
         if self._server:
             return self._server.reply(one.served, prompts, self._how, label=label)
         on_gpu = devices.best()[0].type == "cuda"
@@ -128,7 +148,8 @@ class Asker:
             return self._wearing(one)[1]
 
         def reply(prompts: Sequence[str]) -> list[str]:
-            return [said.text for said in self._reply(one, prompts, "items")]
+            said = [given.text for given in self._reply(one, prompts, "items")]
+            return thoughts.answers(said, [self._setting.thoughts])
 
         return capability.Answering(reply, None, None, True, self._setting.template)
 
@@ -141,7 +162,8 @@ class Asker:
             model, words = loading.load(one.model, dtype)
             model = model.to(device)
             engine = Engine(model, words, self._generation.batch_size)
-            able = capability.answering(model, words, self._generation, self._setting.template)
+            told = self._setting.template, self._setting.thoughts
+            able = capability.answering(model, words, self._generation, *told)
             self._here, self._worn = (one.model, engine, able), None
         _, engine, able = self._here
         if self._worn != one.adapter:

@@ -121,7 +121,12 @@ class Rows:
         return self.part(run) or self.committed(run)
 
     def keep(self, run: Run, frames: Frames) -> None:
-        """Write a finished run at once, so that no interruption loses it."""
+        """Write a finished run at once, so that no interruption loses it.
+
+        A world may have a rule of its own, by which its rows are `settled` before.
+        """
+        settle = getattr(part_of(self.study, self.stage), "settled", None)
+        frames = settle(self.study, run, frames) if settle else frames
         for table in TABLES[self.stage]:
             self._write(run, run.id, table, frames[table])
 

@@ -208,7 +208,9 @@ class Plan:
         if material:
             data["material"] = public.material(study)
         whole = None not in data.values()
-        return {"data": data if whole else None, "template": study.public_model(model).template}
+        about = study.public_model(model)
+        told = {"template": about.template, "thoughts": about.thoughts}
+        return {"data": data if whole else None, **told}
 
     def inputs(self, stage: str, run: Run) -> str | None:
         """The fingerprint of a run at one of the three stages that write tables."""

@@ -9,6 +9,9 @@ from grounded.study.parts import Count, Name, Part, Rate, Seed, refuse
 Repository = Annotated[str, StringConstraints(pattern=r"^[\w.-]+/[\w.-]+$")]
 Revision = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
 
+Mark = Annotated[str, StringConstraints(min_length=1)]
+THOUGHTS = ("<think>", "</think>")  # as Qwen3, DeepSeek-R1 and others write them
+
 
 class Shape(Part):
     """The shape of a tiny transformer."""
@@ -100,7 +103,8 @@ class PublicModel(Part):
     family: a word by which figures group models. size: billions of parameters, for estimates.
     pretrained: the model before alignment, which coherence and some methods ask; default: the
     model itself. template: what its chat template is told (Qwen3: enable_thinking: false).
-    gated: its licence must be accepted first.
+    thoughts: what opens and closes a thought, which is no part of an answer. gated: its licence
+    must be accepted first.
     """
 
     source: Literal["public"]
@@ -111,6 +115,7 @@ class PublicModel(Part):
     path: str | None = None
     pretrained: HubFolder | None = None
     template: dict[str, str | bool | int] = Field(default_factory=dict)
+    thoughts: tuple[Mark, Mark] = THOUGHTS
     licence: str = "not known"
     gated: bool = False
 
