@@ -23,7 +23,7 @@ endif
 run = .venv/bin/python -m workflow $(if $(PROFILE),--profile "$(PROFILE)")
 tests = .venv/bin/python -m pytest -n $(JOBS) --dist worksteal
 
-.PHONY: help figures test check report reproduce models notebooks book redact export import bench bench-gpu \
+.PHONY: help figures test new check report reproduce models notebooks book redact export import bench bench-gpu \
 	bench-methods bench-scale lint clean test-all test-slurm lock setup
 
 help:  ## this list
@@ -35,6 +35,9 @@ figures: setup  ## draw every figure; measure first what is missing or out of da
 
 test: setup lint  ## lint and the tests, without the slow ones
 	@$(tests) -m "not slow"
+
+new: setup  ## a commented study file for your own adapter: make new STUDY=mine
+	@$(run) new $(STUDY)
 
 report: setup  ## one page: what did a fine-tune cost in safety? figures/STUDY/what_did_it_cost.html
 	@$(run) report $(STUDY) --jobs $(JOBS)

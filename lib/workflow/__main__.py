@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import shutil
 import signal
 import sys
@@ -9,7 +10,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from grounded import paths, study
+from grounded import paths, records, study
 from grounded.errors import GroundedError
 from grounded.stages.status import Status, status
 from grounded.study import Study
@@ -18,6 +19,7 @@ from workflow.notebooks import figure_notebooks
 
 DEFAULT = "micro"  # the study of the committed notebooks
 REPORT = "what_did_it_cost"
+NAME = re.compile(r"[a-z0-9]+([_-][a-z0-9]+)*")  # of a study
 
 
 def bring_up(asked: Study, cores: int, only: str = "") -> None:
@@ -71,6 +73,22 @@ def notebooks(asked: Study, cores: int) -> None:
     figures(asked, cores)
     with graph.alone(asked.name):
         graph.run(asked.name, jobs.publishing(asked, DEFAULT), cores)
+
+
+def new(name: str) -> None:
+    """Put a commented study file in place, data/<name>/study.yaml, to be filled in.
+
+    GroundedError for a name that no study may have, and where one is there already.
+    """
+    file = paths.study_file(name)
+    if not NAME.fullmatch(name):
+        raise GroundedError(f"STUDY: found {name!r}, wanted small letters, digits, - and _")
+    if file.exists():
+        raise GroundedError(f"{paths.shown(file)}: found a study there, wanted a new name")
+    text = Path(__file__).with_name("new_study.yaml").read_text(encoding="utf-8")
+    with records.replacing(file) as temporary:
+        temporary.write_text(text.replace("NAME", name), encoding="utf-8")
+    print(f"{paths.shown(file)}: fill in the lines marked <--, then make check STUDY={name}")
 
 
 def report(asked: Study, cores: int) -> None:
@@ -178,7 +196,7 @@ def main() -> int:
     targets = {f.__name__: f for f in (figures, models, report, reproduce, notebooks, bench,
                                           redact, export)}  # fmt: skip
     parser = argparse.ArgumentParser(prog="workflow", description=__doc__)
-    parser.add_argument("target", choices=[*targets, "check", "import"])
+    parser.add_argument("target", choices=[*targets, "check", "import", "new"])
     parser.add_argument("study", help="its name; of `import` the archive's file")
     parser.add_argument("--jobs", type=int, default=1, help="how many processes side by side")
     parser.add_argument("--profile", default="", help="a Snakemake profile: slurm, or a folder")
@@ -190,6 +208,9 @@ def main() -> int:
     try:
         if asked.target == "check":
             return check(asked.study)
+        if asked.target == "new":
+            new(asked.study)
+            return 0
         if asked.target == "import":
             from workflow import archive
 
