@@ -61,6 +61,8 @@ def figures(asked: Study, cores: int) -> None:
     for name in figure_notebooks():
         if missing := drawn.missing(asked, name):
             raise GroundedError(f"{missing[0]}: found no such file, wanted {name} to draw it")
+    place = paths.shown(paths.figures(asked.name))
+    print(f"open {place}/*.png, or {place}/notebooks/*.ipynb with all that was computed")
 
 
 def models(asked: Study, cores: int) -> None:

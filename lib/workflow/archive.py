@@ -75,8 +75,10 @@ def _content(asked: Study, scratch: Path) -> Iterator[tuple[str, Path]]:
             source = file if own else data / "redacted" / table / file.name
             yield f"data/{asked.name}/{table}/{file.name}", source
     folders = [data / "models", data / "judges", paths.figures(asked.name)]
+    executed = f"figures/{asked.name}/notebooks/"  # made again by make figures
     for file in (paths.study_file(asked.name), paths.lock(asked.name), *folders):
-        yield from _files(file, paths.home())
+        found = _files(file, paths.home())
+        yield from (one for one in found if not one[0].startswith(executed))
     for name in BESIDE:
         yield from _files(paths.repository() / name, paths.repository())
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from grounded import explorer, paths, study
 from grounded.errors import GroundedError
 from grounded.stages.plan import NOTEBOOKS
+from workflow import notebooks
 from workflow.notebooks import EXPLORER, QUICKSTART, figure_notebooks
 
 ROOT = paths.repository()
@@ -70,6 +71,7 @@ Numbers: [CSV](figures/{study}/{name}.csv). Statistics:
 def build(name: str) -> Path:
     """Build the book of a study; the folder of its pages. GroundedError where Sphinx warns."""
     asked = study.load(name)
+    _check(name)
     source, html = BUILD / "source", BUILD / "html"
     for folder in (source, html):
         shutil.rmtree(folder, ignore_errors=True)
@@ -90,6 +92,17 @@ def build(name: str) -> Path:
         raise GroundedError("\n".join(f"book: {line}" for line in lines[-20:]))
     shutil.copy(html / "README.html", html / "index.html")
     return html
+
+
+def _check(name: str) -> None:
+    """GroundedError unless the notebooks that the book would show are of the study."""
+    for page in (*NOTEBOOKS.values(), *figure_notebooks()):
+        shown = notebooks.read(paths.notebook(page)).metadata.get("grounded", {}).get("study")
+        if shown != name:
+            raise GroundedError(
+                f"notebooks/{page}.ipynb: found it executed on {shown}, wanted {name} (make "
+                f"notebooks STUDY={name} executes them anew)"
+            )
 
 
 def _copy(source: Path) -> None:

@@ -90,13 +90,13 @@ def measuring(study: Study, stale: Iterable[Status]) -> list[Job]:
 
 
 def drawing(study: Study, names: Iterable[str], after: Iterable[Job]) -> list[Job]:
-    """A job for each of these figure notebooks."""
+    """A job for each of these figure notebooks; the executed page lies beside its figures."""
     needs = tuple(job.id for job in after)
     return [
         Job(
             id=f"figures/{name}",
             notebook=paths.notebook(name),
-            output=_executed(study, name),
+            output=paths.figures(study.name) / "notebooks" / f"{name}.ipynb",
             parameters={"study": study.name},
             needs=needs,
         )
