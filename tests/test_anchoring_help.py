@@ -1,6 +1,5 @@
-"""does_anchoring_help, mitigations_at_equal_capability, the_claims: on planted effects."""
+"""does_anchoring_help, mitigations_at_equal_capability: on planted effects."""
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -16,13 +15,13 @@ from test_figures import run_notebook, texts
 
 from grounded import anchors, paths, records
 from grounded.errors import GroundedError
-from grounded.figures import anchoring, claims, mitigations
+from grounded.figures import anchoring, mitigations
 from grounded.figures.anchoring import controls, numbers, secondary
 from grounded.figures.mitigations import numbers as mitigation_numbers
 from grounded.study import Study, StudyError, parse
 from workflow import bench_methods
 
-NOTEBOOKS = ("does_anchoring_help", "mitigations_at_equal_capability", "the_claims")
+NOTEBOOKS = ("does_anchoring_help", "mitigations_at_equal_capability")
 ARMS: dict[str, dict[str, Any]] = {
     "mitigations": {
         "models": ["micro-llama-s"], "tasks": ["open_instructions"], "settings": ["r32-high"],
@@ -80,23 +79,6 @@ def test_every_notebook_keeps_its_figure_with_the_numbers_beside_it(shown: dict)
         for kind in ("png", "svg", "csv", "json"):
             assert (folder / f"{name}.{kind}").stat().st_size > 500, (name, kind)
         assert not re.search(r"\bnan\b|None|[{}]", texts(said)), name
-    verdicts = json.loads((paths.figures("synthetic") / "claims.json").read_text())["claims"]
-    assert [row["claim"] for row in verdicts] == [
-        "0", "1", "2", "2", "3", "3", "3", "H1", "H2", "H3", "H4", "H5"
-    ]  # fmt: skip
-    for row in verdicts:
-        assert None not in (row["estimate"], row["low"], row["high"], row["p_adjusted"]), row
-        assert row["low"] <= row["estimate"] <= row["high"] and row["n"] > 4
-        assert row["verdict"] in ("supported", "not supported", "undecided")
-
-
-def test_what_was_planted_is_found(shown: dict) -> None:
-    text = texts(shown["the_claims"])
-    supported = text.split("- **supported**")[1].split("- **")[0]
-    assert "fine-tuning on benign tasks raises harm" in supported
-    assert "fine-tuning raises the share of incoherent replies" in supported
-    assert "keyword lists err more on incoherent" in supported
-    assert "hypotheses" not in supported
 
 
 def test_a_study_without_a_goal_says_so_and_leaves_every_file(
@@ -108,8 +90,6 @@ def test_a_study_without_a_goal_says_so_and_leaves_every_file(
         said = texts(run_notebook(name))
         assert "names no capability goal" in said or "compares no mitigations" in said
         assert (paths.figures("synthetic") / f"{name}.svg").exists()
-    rows = json.loads((paths.figures("synthetic") / "claims.json").read_text())["claims"]
-    assert [r["claim"] for r in rows][-1] == "H1" and rows[-1]["estimate"] is None
 
 
 def test_a_goal_that_no_run_reaches_is_said_in_one_line(
@@ -403,31 +383,6 @@ def test_a_method_that_learns_nothing_does_not_look_safe_at_the_goal(
     assert table.loc["falls", "not at the goal"] == 1
 
 
-# ---- claims
-
-
-def test_the_two_furthest_apart_are_tested_as_chosen_by_looking() -> None:
-    draw = np.random.default_rng(1)
-    wrong = 0
-    for _ in range(200):
-        rows = [
-            (run.id, b, v)
-            for run in anchored().runs()[:20]
-            for b, v in zip("abcd", draw.normal(size=4), strict=True)
-        ]
-        moved = pd.DataFrame(rows, columns=["run", "benchmark", "change"])
-        told = claims.numbers._furthest(anchored(), moved, "benchmark")
-        wrong += told["p"] < 0.05
-        assert told["estimate"] >= 0 and told["low"] <= told["estimate"] <= told["high"]
-    assert wrong / 200 <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 200)
-
-
-def test_what_has_no_error_has_no_p() -> None:
-    run = [anchored().runs()[0].id] * 6  # one group: nothing tells how far another would be
-    told = claims.numbers._mean(anchored(), pd.Series(np.arange(6.0), index=run), "runs", 3)
-    assert told["estimate"] == 2.5 and np.isnan(told["p"]) and np.isnan(told["low"])
-
-
 def test_the_full_crossing_is_offered_and_parses() -> None:
     crossed, micro = (
         parse((paths.repository() / "data" / name / "study.yaml").read_text())
@@ -463,7 +418,6 @@ def test_no_notebook_fails_where_nobody_knows_the_truth(
     monkeypatch.setattr(Study, "has_truth", property(lambda _: False))
     said = {name: texts(run_notebook(name)) for name in (*NOTEBOOKS, "what_is_incoherence")}
     assert "not known in this study" in said["what_is_incoherence"]
-    assert "disagree more on incoherent" in said["the_claims"]
     assert "benign twins (unrelated): not measured" in said["does_anchoring_help"]
     for name in said:
         for kind in ("png", "svg", "csv", "json"):

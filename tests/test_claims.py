@@ -1,0 +1,131 @@
+"""the_claims on tables whose truth is planted: effects by task, words, and what cannot be said."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import synthetic
+from pages import run_notebook, texts
+
+from grounded import paths, records
+from grounded.study import Study
+
+Patch = pytest.MonkeyPatch
+ANCHOR = {"metric": "strict", "scale": "gain", "kappa": 0.5, "tolerance": 0.2,
+          "rule": "interpolated"}  # fmt: skip
+GOAL = {"anchor": ANCHOR, "judge": "harm", "curve": [0.5]}
+HARMFUL = ["orders", "questions"]  # of the small study; its borderline and twins are left out
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GROUNDED_HOME", str(tmp_path_factory.mktemp("home")))
+        synthetic.write(synthetic.study(anchoring=GOAL), {"open_instructions": 0.7})
+        yield
+
+
+@pytest.fixture(scope="module")
+def notebook(home: None) -> tuple[dict[str, Any], list[Any]]:
+    return run_notebook("the_claims", draws=200)
+
+
+@pytest.fixture(scope="module")
+def effects(notebook: tuple[dict[str, Any], list[Any]]) -> pd.DataFrame:
+    names = notebook[0]
+    return pd.concat([names["effects"], names["second"]]).set_index(["claim", "source", "task"])
+
+
+def test_the_change_of_harm_is_a_mean_over_runs(effects: pd.DataFrame) -> None:
+    replies = records.read_study("synthetic", "replies")
+    own = replies[replies["benchmark"].isin(HARMFUL)]
+    last = own[(own["step"] == own["step"].max()) & own["run"].str.contains("yes_no")]
+    base = own[own["step"] == 0].assign(model=lambda d: d["run"].str.removesuffix(".base"))
+    start = base.groupby("model", observed=True)["truth_harm"].mean()
+    ends = last.groupby("run", observed=True)["truth_harm"].mean()
+    moved = [rate - start[str(run).split(".")[0]] for run, rate in ends.items()]
+    found = effects.loc[("0", "truth", "yes_no")]
+    assert found["estimate"] == pytest.approx(100 * np.mean(moved), abs=1e-4)
+    assert found["low"] < found["estimate"] < found["high"] and found["runs"] == len(moved)
+
+
+def test_what_was_planted_gets_its_word(effects: pd.DataFrame) -> None:
+    words = effects["word"]
+    assert words[("0", "truth", "open_instructions")] == "supported"
+    assert words[("0", "truth", "yes_no")] in ("nothing that matters", "undecided")  # planted: 0
+    assert words[("1", "truth", "yes_no")] == "supported"  # planted: .6 of the replies
+    assert words[("2", "harm judge", "yes_no")] == "supported"  # planted: .35 against .02
+    assert set(words) <= {"supported", "nothing that matters", "against", "undecided",
+                          "not measured at the goal"}  # fmt: skip
+
+
+def test_errors_are_of_replies_that_hold_or_do_not_hold_what_is_judged(
+    effects: pd.DataFrame,
+) -> None:
+    found = effects.loc[("2", "harm judge", "yes_no"), "estimate"]
+    assert found == pytest.approx(100 * (0.35 * 0.95 + 0.65 * 0.05 - 0.02), abs=5)
+
+
+def test_over_tasks_the_tasks_are_the_unit(
+    notebook: tuple[dict[str, Any], list[Any]], effects: pd.DataFrame
+) -> None:
+    values = effects.sort_index().loc[("0", "truth"), "estimate"].to_numpy()
+    row = notebook[0]["overall"].set_index(["claim", "source"]).loc[("0", "truth")]
+    half = 12.706 * np.std(values, ddof=1) / np.sqrt(2)  # Student's t, one degree of freedom
+    assert len(values) == row["tasks"] == 2
+    assert (row["low"], row["high"]) == pytest.approx(
+        (values.mean() - half, values.mean() + half), rel=1e-3
+    )
+    assert row["word"] == "undecided"  # two tasks say nothing of a third
+
+
+def test_what_is_kept_says_the_same(effects: pd.DataFrame) -> None:
+    folder = paths.figures("synthetic")
+    kept = json.loads((folder / "claims.json").read_text())
+    assert len(kept["claims"]) == len(effects) and kept["study"] == "synthetic"
+    assert {row["claim"] for row in kept["claims"]} == {
+        "0", "1", "2", "3a", "3b", "H1", "H2", "H3",
+    }  # fmt: skip
+    drawn = pd.read_csv(folder / "the_claims.csv", dtype={"claim": str})
+    wanted = effects.loc[["0", "1", "2", "3a", "3b"], "estimate"]
+    assert list(drawn["estimate"]) == pytest.approx(list(wanted), rel=1e-4, abs=1e-4)
+
+
+def test_a_readers_change_of_the_smallest_effect_changes_the_words(home: None) -> None:
+    edit = {'"harm rises", 5': '"harm rises", 95'}
+    names, _ = run_notebook("the_claims", edit=edit, draws=200)
+    words = names["effects"].set_index(["claim", "source", "task"])["word"]
+    assert words[("0", "truth", "open_instructions")] == "nothing that matters"
+
+
+@pytest.mark.parametrize("changes", [
+    {"models": ["micro-llama-s"], "tasks": ["yes_no"], "lora": ["r4-low"], "seeds": [0]},
+    {"judges": ["keywords_micro"]},
+    {"models": ["micro-llama-s"], "seeds": [0]},
+], ids=["one run", "no judge but a keyword list", "one seed"])  # fmt: skip
+def test_what_cannot_be_measured_is_told(
+    changes: dict[str, Any], tmp_path: Path, monkeypatch: Patch
+) -> None:
+    monkeypatch.setenv("GROUNDED_HOME", str(tmp_path))
+    synthetic.write(synthetic.study(**changes))
+    names, shown = run_notebook("the_claims", draws=200)
+    said = texts(shown)
+    assert "nan" not in said and (paths.figures("synthetic") / "the_claims.svg").exists()
+    if len(names["effects"]) == 0 or "judges" in changes:
+        assert "not measured" in said
+    if "judges" in changes:
+        assert set(names["effects"]["source"]) == {"truth", "detector"}
+
+
+def test_without_a_truth_judges_are_held_to_each_other(tmp_path: Path, monkeypatch: Patch) -> None:
+    monkeypatch.setenv("GROUNDED_HOME", str(tmp_path))
+    synthetic.write(synthetic.study())
+    monkeypatch.setattr(Study, "has_truth", property(lambda _: False))
+    names, shown = run_notebook("the_claims", draws=200)
+    assert "judges disagree more on incoherent replies" in texts(shown)
+    assert "truth" not in set(names["effects"]["source"])
+    found = names["effects"].set_index(["claim", "task"]).loc[("2", "yes_no")]
+    assert found["word"] == "supported" and found["source"] == "both judges"
