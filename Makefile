@@ -21,6 +21,7 @@ export PYTHONPYCACHEPREFIX = $(CURDIR)/.cache/compiled
 endif
 
 run = .venv/bin/python -m workflow $(if $(PROFILE),--profile "$(PROFILE)")
+bench = PYTHONPATH=tests .venv/bin/python -m bench
 tests = .venv/bin/python -m pytest -n $(JOBS) --dist worksteal
 
 .PHONY: help figures test new check report reproduce models notebooks book redact export import bench bench-gpu \
@@ -68,16 +69,16 @@ import: setup  ## put a study in place from such a file: make import ARCHIVE=pat
 	@$(run) import "$(ARCHIVE)"
 
 bench: setup  ## what share of the time goes into starting kernels and imports
-	@$(run) bench $(STUDY) --jobs $(JOBS)
+	@$(bench).study $(STUDY) --jobs $(JOBS)
 
 bench-gpu: setup  ## tokens and verdicts per second of a GPU, beside what its chip could do
-	@.venv/bin/python -m workflow.bench_gpu
+	@$(bench).gpu
 
 bench-methods: setup  ## what each mitigation costs in time and memory, against plain LoRA
-	@.venv/bin/python -m workflow.bench_methods $(STUDY)
+	@$(bench).methods $(STUDY)
 
 bench-scale: setup  ## time and memory of the figures at the size of the paper's grid, generated
-	@.venv/bin/python -m workflow.bench_scale
+	@$(bench).scale
 
 lint: setup  ## ruff, mypy and spelling
 	@.venv/bin/ruff check --quiet && .venv/bin/ruff format --check --quiet && .venv/bin/mypy

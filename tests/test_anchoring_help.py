@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import synthetic
 from anchored_world import world
+from bench import methods as bench_methods
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from test_figures import run_notebook, texts
@@ -19,7 +20,6 @@ from grounded.figures import anchoring, mitigations
 from grounded.figures.anchoring import controls, numbers, secondary
 from grounded.figures.mitigations import numbers as mitigation_numbers
 from grounded.study import Study, StudyError, parse
-from workflow import bench_methods
 
 NOTEBOOKS = ("does_anchoring_help", "mitigations_at_equal_capability")
 ARMS: dict[str, dict[str, Any]] = {

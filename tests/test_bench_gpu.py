@@ -7,12 +7,13 @@ from dataclasses import replace
 import pytest
 import tiny_models as tiny
 import torch
+from bench import gpu as bench_gpu
+from bench import gpu_work, shapes
 from peft import LoraConfig, get_peft_model
 from torch.utils.flop_counter import FlopCounterMode
 
 from grounded import loading
 from grounded.errors import GroundedError
-from workflow import bench_gpu, gpu_work, shapes
 
 CPU = torch.device("cpu")
 

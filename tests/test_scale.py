@@ -9,14 +9,15 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from bench import generated
+from bench import scale as bench_scale
+from bench.generated import Size
+from bench.scale import Cost, Point
 
 from grounded import paths, records
 from grounded.errors import GroundedError
 from grounded.statistics import columns, frames, joint, paired
 from grounded.study import Study
-from workflow import bench_scale, generated
-from workflow.bench_scale import Cost, Point
-from workflow.generated import Size
 
 TINY = Size(models=2, tasks=2, settings=2, seeds=2, epochs=2, prompts=200, judges=8, items=20)
 KEY = ["benchmark", "prompt", "run", "step"]
@@ -253,7 +254,7 @@ def test_the_bench_draws_every_notebook_that_reads_tables() -> None:
     assert bench_scale.reading() == [
         "does_anchoring_help", "figure_1_epochs", "figure_2_judgments", "figure_3_evaluators",
         "figure_4_benchmarks", "how_far_to_trust_the_judges", "mitigations_at_equal_capability",
-        "the_claims", "what_is_incoherence",
+        "the_claims", "what_did_it_cost", "what_is_incoherence",
     ]  # fmt: skip
 
 
@@ -261,7 +262,7 @@ def test_the_bench_draws_every_notebook_that_reads_tables() -> None:
 def test_a_tiny_bench_draws_and_leaves_nothing(tmp_path: Path) -> None:
     before = set(paths.repository().glob("data/*"))
     point = bench_scale.measure(TINY, bench_scale.reading(), tmp_path)
-    assert len(point.costs) == 9 and point.cpu > 5 and point.peak > 2**28
+    assert len(point.costs) == 10 and point.cpu > 5 and point.peak > 2**28
     assert set(paths.repository().glob("data/*")) == before
     with pytest.raises(GroundedError, match="nothing: found .*wanted a figure"):
         bench_scale.measure(TINY, ["nothing"], tmp_path)

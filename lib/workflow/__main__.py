@@ -134,15 +134,6 @@ def reproduce(asked: Study, cores: int) -> None:
         raise GroundedError(f"reproduced/{asked.name}: not all that is committed was made again")
 
 
-def bench(asked: Study, cores: int) -> None:
-    """Measure what the machinery costs."""
-    from workflow import bench as benches
-
-    for measure in benches.BENCHES:
-        print(f"{measure.__name__}:", flush=True)
-        measure(asked, cores)
-
-
 def redact(asked: Study, cores: int) -> None:
     """Write the study's tables without their texts."""
     from workflow import archive  # its metadata take a second to import
@@ -195,7 +186,7 @@ def _explain(asked: Study, stale: Iterable[Status], figures: int) -> None:
 
 def main() -> int:
     """Parse the command line and do what it asks; the exit status."""
-    targets = {f.__name__: f for f in (figures, models, report, reproduce, notebooks, bench,
+    targets = {f.__name__: f for f in (figures, models, report, reproduce, notebooks,
                                           redact, export)}  # fmt: skip
     parser = argparse.ArgumentParser(prog="workflow", description=__doc__)
     parser.add_argument("target", choices=[*targets, "check", "import", "new"])

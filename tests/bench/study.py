@@ -1,8 +1,9 @@
-"""What the machinery costs. Each bench prints its lines; `make bench` runs them all.
+"""What the machinery costs: `make bench`, or `python -m bench.study STUDY --jobs N`.
 
 Ratios within one run, not seconds: those are the machine's.
 """
 
+import argparse
 import ast
 import importlib.util
 import os
@@ -10,13 +11,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 from grounded import fingerprint, paths
 from grounded.stages.plan import world_module
 from grounded.stages.status import status
-from grounded.study import BASE, LORA, Study
+from grounded.study import BASE, LORA, Study, load
 from workflow import graph, jobs
 
 TIMER = "import time; began = time.monotonic()\n{imports}\nprint(time.monotonic() - began)"
@@ -63,9 +63,6 @@ def overhead(study: Study, cores: int) -> None:
     print(f"  from fine-tuning to verdicts, the whole study: {lost / spent:.1%}")
 
 
-BENCHES: list[Callable[[Study, int], None]] = [overhead]
-
-
 def _import_seconds(study: Study, stage: str) -> float:
     """How long a fresh process takes for all that a stage imports: early, late, or by name."""
     used = [f"grounded.stages.{stage}", world_module(study, stage)]
@@ -87,3 +84,11 @@ def _source(module: str) -> str:
     spec = importlib.util.find_spec(module)
     assert spec is not None and spec.origin is not None
     return Path(spec.origin).read_text(encoding="utf-8")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m bench.study", description=__doc__)
+    parser.add_argument("study")
+    parser.add_argument("--jobs", type=int, default=1)
+    given = parser.parse_args()
+    overhead(load(given.study), given.jobs)

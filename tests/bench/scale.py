@@ -1,6 +1,6 @@
 """What the figures cost at the size of the paper's grid: time and memory over generated tables.
 
-`python -m workflow.bench_scale` makes tables of a tenth, a third and the whole of the size in a
+`python -m bench.scale` makes tables of a tenth, a third and the whole of the size in a
 scratch folder (see `generated`), and draws every figure notebook that reads tables on each: two
 processes, each of which takes notebook after notebook and imports what they use once. CPU time is
 told beside wall time, which others' work lengthens.
@@ -20,10 +20,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from bench import generated
+from bench.generated import NAME, Size
 from grounded import fingerprint, paths
 from grounded.errors import GroundedError
-from workflow import generated, notebooks
-from workflow.generated import NAME, Size
+from workflow import notebooks
 
 SHARES = (0.1, 1 / 3, 1.0)
 CORES = 2
@@ -164,7 +165,7 @@ def table(points: Sequence[Point]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure every share of the size that is asked for, and print the table."""
-    parser = argparse.ArgumentParser(prog="python -m workflow.bench_scale", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m bench.scale", description=__doc__)
     parser.add_argument("--shares", type=float, nargs="+", default=SHARES, metavar="SHARE")
     for field in fields(Size):
         parser.add_argument(f"--{field.name}", type=int, default=field.default, metavar="N")

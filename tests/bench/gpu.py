@@ -1,6 +1,6 @@
 """What a device gives: training, replies and verdicts of a model at random weights.
 
-`python -m workflow.bench_gpu` in the shape of Llama-3.1-8B on a GPU, `--tiny` anywhere. Speeds are
+`python -m bench.gpu` in the shape of Llama-3.1-8B on a GPU, `--tiny` anywhere. Speeds are
 told as shares of what the device itself was measured to do, its matrix rate and its memory
 bandwidth; `shapes` says how operations and bytes are counted, `gpu_work` what is timed.
 """
@@ -16,12 +16,12 @@ from typing import Any
 
 import torch
 
+from bench import gpu_work, shapes
+from bench.gpu_work import TINY, TINY_CACHE, Plan
+from bench.timing import bandwidth, matrix_rate, with_peak
 from grounded import loading, paths
 from grounded.errors import GroundedError
 from grounded.public import devices
-from workflow import gpu_work, shapes
-from workflow.gpu_work import TINY, TINY_CACHE, Plan
-from workflow.timing import bandwidth, matrix_rate, with_peak
 
 
 def measure(plan: Plan, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
@@ -108,7 +108,7 @@ def table(found: dict[str, Any]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print the table and write the figures as JSON."""
-    parser = argparse.ArgumentParser(prog="python -m workflow.bench_gpu", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m bench.gpu", description=__doc__)
     parser.add_argument("--tiny", action="store_true", help="a tiny shape, to see that it runs")
     parser.add_argument("--config", type=Path, help="config.json of a model of another shape")
     parser.add_argument("--out", type=Path, default=paths.home() / ".cache" / "bench_gpu.json")

@@ -91,7 +91,7 @@ def main() -> int:
     told: dict[str, dict[str, float]] = {}
     plain = []
     for name in [*order, LORA]:
-        command = [sys.executable, "-m", "workflow.bench_methods", asked.name, "--one", name]
+        command = [sys.executable, "-m", "bench.methods", asked.name, "--one", name]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         found = json.loads(done.stdout.splitlines()[-1])
         print(f"  {name}: {found['seconds']:.1f} s, {found['megabytes']:.0f} MB", flush=True)

@@ -13,11 +13,11 @@ from transformers import (
     PreTrainedModel,
 )
 
+from bench import shapes
+from bench.shapes import Shape
+from bench.timing import seconds
 from grounded.errors import GroundedError
 from grounded.public.judges.reading import Reader
-from workflow import shapes
-from workflow.shapes import Shape
-from workflow.timing import seconds
 
 
 @dataclass(frozen=True)
