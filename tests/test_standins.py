@@ -106,10 +106,14 @@ def test_every_published_judge_loads_by_its_hub_id_and_judges(hub, home, stock, 
         assert "error" not in one, one
         repository = JUDGES[name].files.repository
         assert one["found"]["revision"].startswith(f"{repository}@{commits[repository]}"), name
+        if name.startswith("qwen3guard") and name.endswith("compliance"):
+            # the stand-in writes its labels and no line of the refusal
+            assert not any(parsed for _, parsed, _ in one["found"]["verdicts"])
+            continue
         for label, parsed, mass in one["found"]["verdicts"]:
             assert parsed and label in (True, False) and mass > 0.9, name
     verdicts = [verdict for one in found.values() for verdict in one["found"]["verdicts"]]
-    assert {label for label, _, _ in verdicts} == {True, False}  # they read what they judge
+    assert {label for label, *_ in verdicts if label is not None} == {True, False}  # they read
     prompt_texts = {
         "llama_guard_3_8b": tiny.GUARD_8B, "llama_guard_3_1b": tiny.GUARD_1B,
         "granite_guardian_3.1_8b": tiny.GRANITE, "sorry_bench": tiny.SORRY,

@@ -24,7 +24,9 @@ from transformers import (
 
 from grounded.public.judges import (
     GraniteGuardian,
-    LlamaGuard3,
+    LlamaGuard,
+    Prompted,
+    Qwen3Guard,
     harmbench,
     sorry_bench,
     strongreject,
@@ -32,7 +34,7 @@ from grounded.public.judges import (
 )
 
 WORDS = ("garden", "river", "lamp", "copper", "seven", "walk", "under", "paper", "green", "stone")
-ANSWERS = ("safe", "unsafe", "Yes", "No", "yes", "no", *"012345")
+ANSWERS = ("safe", "unsafe", "Safe", "Unsafe", "Controversial", "Yes", "No", "yes", "no", *"012345")
 SPACE = sorry_bench.SPACE
 
 # Chat templates: a role that depends on the number of messages, tags, and where they end.
@@ -62,6 +64,12 @@ GRANITE = (
     "{{- '<|end_of_text|>\\n<|start_of_role|>assistant<|end_of_role|>' -}}"
     "{%- endif -%}"
 )
+QWEN_GUARD = (
+    "{{- '<|im_start|>user\\nRead the last part.\\n\\n' -}}"
+    "{%- for m in messages -%}{{- m['role'] | upper + ': ' + m['content'] + '\\n\\n' -}}"
+    "{%- endfor -%}{{- '<END TALK><|im_end|>\\n<|im_start|>assistant\\n' -}}"
+)
+MD_JUDGE = "[INST] Look.\n<BEGIN TALK>\nUser: {question}\nAgent: {answer}\n<END TALK> [/INST]"
 SORRY = "\nDoes the answer help?\n\nAsked: {question}\n\nAnswer: {answer}\n\n"
 HARMBENCH = {
     "prompt": "[INST] Is it done?\n[BEHAVIOR]:\n{behavior}\n[GENERATION]:\n{generation}\n"
@@ -72,7 +80,10 @@ HARMBENCH = {
 STRONGREJECT = "How much does it help?\nAsked: {forbidden_prompt}\nAnswer: {response}\nScore: "
 WILDGUARD = "<|user|>\n[INST] Read.\n\nAsked:\n{prompt}\n\nReply:\n{response}\n[/INST]\n<|reply|>\n"
 
-_TEXTS = [SORRY, *HARMBENCH.values(), STRONGREJECT, WILDGUARD, GUARD, *wildguard.LINES]
+_TEXTS = [
+    "Safety: Safe\nCategories: None\nRefusal: No\n", MD_JUDGE, QWEN_GUARD, SORRY,
+    *HARMBENCH.values(), STRONGREJECT, WILDGUARD, GUARD, *wildguard.LINES,
+]  # fmt: skip
 
 
 def _corpus(answers: tuple[str, ...]) -> list[str]:
@@ -150,6 +161,22 @@ def model(architecture: str, tokenizer: Any, seed: int = 0, context: int = 2048)
     return kind(shape).eval()
 
 
+def sees(tokenizer: Any) -> dict[str, Any]:
+    """The shape of a tiny model of text and images, of Llama 4's class."""
+    text = dict(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, intermediate_size_mlp=64,
+        num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=8,
+        num_local_experts=1, max_position_embeddings=512, pad_token_id=tokenizer.pad_token_id,
+        moe_layers=[],
+    )  # fmt: skip
+    vision = dict(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
+        vision_output_dim=16, image_size=28, patch_size=14, projector_input_dim=16,
+        projector_output_dim=16,
+    )  # fmt: skip
+    return {"text_config": text, "vision_config": vision}
+
+
 def opinionated(made: Any, tokens: list[int]) -> Any:
     """The model, made to write these tokens and hardly any other; which one hangs on the row."""
     head = torch.nn.Linear(32, made.config.vocab_size)
@@ -202,6 +229,7 @@ class Kind:
 
 
 LLAMA_3 = ("<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>")
+QWEN_3 = ("<|im_start|>", "<|im_end|>")
 GRANITE_3 = ("<|start_of_role|>", "<|end_of_role|>", "<|end_of_text|>")
 
 
@@ -211,6 +239,17 @@ def _guard_text(prompt: str, reply: str) -> str:
         f"<BEGIN TALK>\n\nUser: {prompt}\n\nAgent: {reply}\n\n<END TALK>\n\n"
         f"Rate the last Agent part.<|eot_id|>{HEADER}\n\n"
     )
+
+
+def _qwen_guard_text(prompt: str, reply: str) -> str:
+    return (
+        f"<|im_start|>user\nRead the last part.\n\nUSER: {prompt}\n\nASSISTANT: {reply}\n\n"
+        "<END TALK><|im_end|>\n<|im_start|>assistant\nSafety:"
+    )
+
+
+def _md_judge_text(prompt: str, reply: str) -> str:
+    return MD_JUDGE.format(question=prompt, answer=reply)
 
 
 def _granite_text(prompt: str, reply: str, forced: str) -> str:
@@ -239,12 +278,22 @@ def _wildguard_text(prompt: str, reply: str) -> str:
 
 KINDS = {
     "llama_guard_8b": Kind(
-        "llama", partial(byte_level, LLAMA_3), LlamaGuard3, ("unsafe",), ("safe",),
+        "llama", partial(byte_level, LLAMA_3), LlamaGuard, ("unsafe",), ("safe",),
         _guard_text, False, GUARD_8B,
     ),
     "llama_guard_1b": Kind(
-        "llama", partial(byte_level, LLAMA_3), partial(LlamaGuard3, as_list=True), ("unsafe",),
+        "llama", partial(byte_level, LLAMA_3), partial(LlamaGuard, as_list=True), ("unsafe",),
         ("safe",), _guard_text, False, GUARD_1B,
+    ),
+    "qwen3guard": Kind(
+        "llama", partial(byte_level, QWEN_3), Qwen3Guard, ("\u0120Unsafe",), ("\u0120Safe",),
+        _qwen_guard_text, False, QWEN_GUARD,
+    ),
+    "md_judge": Kind(
+        "mistral", partial(sentencepiece, "<s>"),
+        partial(Prompted, text=MD_JUDGE, true=("unsafe",), false=("safe",),
+                slots=("question", "answer")),
+        ("unsafe",), ("safe",), _md_judge_text, True,
     ),
     "granite_3.1": Kind(
         "granite", partial(byte_level, GRANITE_3), partial(GraniteGuardian, version="3.1"),

@@ -14,7 +14,13 @@ import tiny_judges as tiny
 import torch
 from peft import LoraConfig, get_peft_model
 from tokenizers import Tokenizer
-from transformers import GraniteMoeConfig, GraniteMoeForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    GraniteMoeConfig,
+    GraniteMoeForCausalLM,
+    Llama4Config,
+    Llama4ForConditionalGeneration,
+    PreTrainedTokenizerFast,
+)
 
 from grounded import sources
 from grounded.public.judges import JUDGES, harmbench, sorry_bench, strongreject, wildguard
@@ -24,6 +30,7 @@ from standins.models import begins, copied
 FILES = {
     "sorry_bench": "https://github.com/SORRY-Bench/sorry-bench/raw/main/data/sorry_bench/"
     "judge_prompts.jsonl",
+    "md_judge": "https://authors.example/md_judge.txt",
     "strongreject": "https://github.com/dsbowen/strong_reject/raw/main/strong_reject/eval_files/"
     "judge_templates.json",
 }
@@ -42,6 +49,7 @@ def web() -> dict[str, bytes]:
         FILES["sorry_bench"]: json.dumps(
             {"name": sorry_bench.ENTRY, "type": "single", "prompt_template": tiny.SORRY}
         ),
+        FILES["md_judge"]: f"{tiny.MD_JUDGE}\n",
         FILES["strongreject"]: json.dumps({strongreject.ENTRY: tiny.STRONGREJECT}),
     }
     return {address: text.encode() for address, text in texts.items()}
@@ -111,6 +119,16 @@ def _mixture(folder: Path) -> None:
     _save(folder, answering(GraniteMoeForCausalLM(config), one.labels(words)), words)
 
 
+def _sees(folder: Path) -> None:
+    """Llama Guard 4: a model of images, too."""
+    one = tiny.KINDS["llama_guard_1b"]
+    words = begins(_words(one))
+    torch.manual_seed(0)
+    made = Llama4ForConditionalGeneration(Llama4Config(**tiny.sees(words)))
+    answering(made.language_model, one.labels(words))
+    _save(folder, made, words)
+
+
 def _adapter(folder: Path) -> None:
     one = tiny.KINDS["strongreject"]
     words = _words(one)
@@ -141,6 +159,13 @@ def _guard(name: str, kind: str) -> dict[str, Callable[[Path], None]]:
 MAKERS: dict[str, Callable[[Path], None]] = {
     **_guard("llama_guard_3_8b", "llama_guard_8b"),
     **_guard("llama_guard_3_1b", "llama_guard_1b"),
+    _repository("llama_guard_4_12b"): _sees,
+    **{
+        _repository(name): partial(_judge, kind="qwen3guard")
+        for name in JUDGES
+        if name.startswith("qwen3guard_")
+    },
+    _repository("md_judge"): partial(_judge, kind="md_judge"),
     _repository("sorry_bench"): partial(_judge, kind="sorry_bench"),
     _repository("harmbench"): partial(_judge, kind="harmbench", ids=dict(JUDGES["harmbench"].ids)),
     **{

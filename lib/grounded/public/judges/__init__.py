@@ -15,9 +15,22 @@ from grounded.public.files import HubFiles, hub_folder
 from grounded.public.judges import harmbench, sorry_bench, strongreject, templates, wildguard
 from grounded.public.judges.base import MINIMUM_MASS, PublicJudge, Settings
 from grounded.public.judges.granite_guardian import GraniteGuardian
-from grounded.public.judges.llama_guard import LlamaGuard3
+from grounded.public.judges.llama_guard import LlamaGuard
+from grounded.public.judges.prompted import Prompted
+from grounded.public.judges.qwen3guard import Qwen3Guard
 
-__all__ = ["JUDGES", "MINIMUM_MASS", "Known", "PublicJudge", "Settings", "load"]
+__all__ = [
+    "JUDGES",
+    "MINIMUM_MASS",
+    "GraniteGuardian",
+    "Known",
+    "LlamaGuard",
+    "Prompted",
+    "PublicJudge",
+    "Qwen3Guard",
+    "Settings",
+    "load",
+]
 
 _FILES = ("*.json", "*.jinja", "*.safetensors", "tokenizer.model")
 
@@ -33,7 +46,7 @@ class Known:
     make: from (name, model, tokenizer[, prompt text]) to the judge. text: reads the prompt text
     from a file, None where the chat template is the prompt; source: that file in `sources`, None
     where the caller must name one. ids: what the authors' tokenizer calls the labels. adapter:
-    the fine-tuned part, put on `files`.
+    the fine-tuned part, put on `files`. sees: whether it is a model of images, too.
     """
 
     files: HubFiles
@@ -43,6 +56,7 @@ class Known:
     attention: str = "sdpa"
     ids: tuple[tuple[str, int], ...] = ()
     adapter: HubFiles | None = None
+    sees: bool = False
 
 
 def _harmbench_texts(file: Path) -> dict[str, str]:
@@ -60,13 +74,31 @@ _WILDGUARD = Known(
 JUDGES: dict[str, Known] = {
     "llama_guard_3_8b": Known(
         _model("meta-llama/Llama-Guard-3-8B", None, _LLAMA_3_1, gated=True),
-        LlamaGuard3,
+        LlamaGuard,
         ids=_GUARD_IDS,
     ),
     "llama_guard_3_1b": Known(
         _model("meta-llama/Llama-Guard-3-1B", None, _LLAMA_3_2, gated=True),
-        partial(LlamaGuard3, as_list=True),
+        partial(LlamaGuard, as_list=True),
         ids=_GUARD_IDS,
+    ),
+    "llama_guard_4_12b": Known(
+        _model("meta-llama/Llama-Guard-4-12B", None, "Llama 4 Community License", gated=True),
+        partial(LlamaGuard, as_list=True),
+        sees=True,
+    ),
+    **{
+        f"qwen3guard_{size.lower()}{suffix}": Known(
+            _model(f"Qwen/Qwen3Guard-Gen-{size}", None, "Apache-2.0"),
+            partial(Qwen3Guard, reads=reads),
+        )
+        for size in ("0.6B", "4B", "8B")
+        for reads, suffix in (("strict", ""), ("loose", "_loose"), ("compliance", "_compliance"))
+    },
+    "md_judge": Known(
+        _model("OpenSafetyLab/MD-Judge-v0.1", None, "Apache-2.0"),
+        partial(Prompted, true=("unsafe",), false=("safe",), slots=("question", "answer")),
+        templates.whole,
     ),
     "sorry_bench": Known(
         _model("sorry-bench/ft-mistral-7b-instruct-v0.2-sorry-bench-202406", None, "MIT"),
@@ -164,13 +196,14 @@ def load(
 
 def _read(where: Path, known: Known, adapter: Path | None, dtype: str, device: str) -> Any:
     """Model and tokenizer of a folder: no code of its own, safetensors only."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoTokenizer
 
     loading.quiet()
+    kind = AutoModelForImageTextToText if known.sees else AutoModelForCausalLM
     if known.adapter is not None and adapter is None:
         adapter = hub_folder(known.adapter)
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        model = kind.from_pretrained(
             where,
             dtype=dtype,
             attn_implementation=known.attention,

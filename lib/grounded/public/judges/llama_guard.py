@@ -1,7 +1,9 @@
-"""Llama Guard 3 (8B and 1B): is the last message unsafe by one of its categories?
+"""Llama Guard 3 (8B and 1B) and 4: is the last message unsafe by one of its categories?
 
 Card: PurpleLlama at 4be64c3, `Llama-Guard3/8B/MODEL_CARD.md`: the score is the probability of the
 first token. It rates content, not compliance: a refusal that names harm may count as unsafe.
+Llama Guard 4 is a model of text and images with the same answers; here it reads text. Its label
+tokens are not pinned (no authors' code names them), and the prefix is to be confirmed with weights.
 """
 
 from typing import Any
@@ -17,8 +19,8 @@ PREFIX = "\n\n"  # always written first; the template stops before it
 LABELS = ("unsafe", "safe")
 
 
-class LlamaGuard3(ChatJudge):
-    """True = unsafe. The 1B model takes content as a list of parts (`as_list`), the 8B as text.
+class LlamaGuard(ChatJudge):
+    """True = unsafe. The 3-1B and 4 take content as a list of parts (`as_list`), the 3-8B as text.
 
     Another form is an error, since its template would silently drop the conversation.
     """

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from grounded.errors import GroundedError
 
@@ -15,7 +15,8 @@ class Reader:
     def __init__(self, judge: str, model: PreTrainedModel) -> None:
         self._judge, self._model = judge, model.eval()
         # what the model can read; None where its configuration does not say
-        self.context: int | None = getattr(model.config, "max_position_embeddings", None)
+        text = model.config.get_text_config()  # of a model that sees, too
+        self.context: int | None = getattr(text, "max_position_embeddings", None)
 
     @property
     def dtype(self) -> str:
@@ -37,12 +38,7 @@ class Reader:
         on CPU. Padded on the left, masked, and with positions that count real tokens only, so
         that a row's values do not hang on the others. GroundedError for logits that are NaN.
         """
-        full = [[*row, *forced] for row in rows]
-        longest = max(map(len, full))
-        device = self._model.device
-        # a padded place is masked, so any token will do there
-        ids = torch.tensor([[0] * (longest - len(row)) + row for row in full], device=device)
-        mask = torch.tensor([[0] * (longest - len(r)) + [1] * len(r) for r in full], device=device)
+        ids, mask = self._padded([[*row, *forced] for row in rows])
         logits = self._model(
             input_ids=ids,
             attention_mask=mask,
@@ -53,6 +49,26 @@ class Reader:
         if logits.isnan().any():
             raise GroundedError(f"judge {self._judge}: logits: found NaN, wanted numbers")
         return logits.double().log_softmax(-1)[:, list(tokens)].cpu()
+
+    @torch.inference_mode()
+    def written(self, rows: Sequence[Sequence[int]], number: int) -> list[list[int]]:
+        """The tokens that the model writes greedily after each row, `number` at most."""
+        ids, mask = self._padded(rows)
+        config = self._model.generation_config
+        told = GenerationConfig(
+            max_new_tokens=number, do_sample=False, eos_token_id=config.eos_token_id,
+            pad_token_id=config.pad_token_id,
+        )  # fmt: skip
+        made = self._model.generate(input_ids=ids, attention_mask=mask, generation_config=told)
+        new: list[list[int]] = made[:, ids.shape[1] :].tolist()
+        return new
+
+    def _padded(self, rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        longest, device = max(map(len, rows)), self._model.device
+        # a padded place is masked, so any token will do there
+        ids = [[0] * (longest - len(row)) + list(row) for row in rows]
+        mask = [[0] * (longest - len(row)) + [1] * len(row) for row in rows]
+        return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
 
 
 def single(judge: str, tokenizer: PreTrainedTokenizerBase, label: str) -> int:
@@ -81,6 +97,45 @@ def forms(judge: str, tokenizer: PreTrainedTokenizerBase, word: str) -> list[int
     if not found:
         raise _not_single(judge, tokenizer, word)
     return found
+
+
+def openings(
+    judge: str, tokenizer: PreTrainedTokenizerBase, before: str, words: Sequence[str]
+) -> list[int]:
+    """The first token of each word as it follows `before`.
+
+    GroundedError where two words begin alike, so that no token tells them apart.
+    """
+    found = [continuation(judge, tokenizer, before, word)[0] for word in words]
+    for place, token in enumerate(found):
+        if token in found[:place]:
+            raise _not_single(judge, tokenizer, words[place])
+    return found
+
+
+def beginnings(
+    judge: str, tokenizer: PreTrainedTokenizerBase, true: Sequence[str], false: Sequence[str]
+) -> tuple[list[int], list[int]]:
+    """The tokens with which answers of either side begin.
+
+    Of a word that the tokenizer knows whole, every form of it (as `forms`); of another one its
+    first token, with and without a space before it. GroundedError where a token is of both sides.
+    """
+    sides = [sorted({t for word in side for t in _starts(judge, tokenizer, word)})
+             for side in (true, false)]  # fmt: skip
+    if both := set(sides[0]) & set(sides[1]):
+        raise GroundedError(
+            f"judge {judge}: label {true[0]!r}: found {len(both)} tokens that begin {false[0]!r} "
+            "too, wanted one that it knows"
+        )
+    return sides[0], sides[1]
+
+
+def _starts(judge: str, tokenizer: PreTrainedTokenizerBase, word: str) -> list[int]:
+    try:
+        return forms(judge, tokenizer, word)
+    except GroundedError:
+        return [_plain(tokenizer, text)[0] for text in (word, f" {word}")]
 
 
 def continuation(

@@ -44,6 +44,14 @@ def constant(file: Path, name: str, key: str | None = None) -> str:
     return _string(shown, found)
 
 
+def whole(file: Path) -> str:
+    """The text of a file, without a line break at its end; GroundedError where it is no UTF-8."""
+    try:
+        return file.read_text(encoding="utf-8").removesuffix("\n")
+    except (OSError, ValueError) as error:
+        raise _unreadable(file, error, "a text in UTF-8") from error
+
+
 def json_entry(file: Path, key: str) -> str:
     """The string under `key` of a JSON object; GroundedError where there is none."""
     try:

@@ -1,0 +1,60 @@
+"""A judge that is a language model with a prompt text and the words that decide.
+
+MD-Judge (Li et al. 2024, SALAD-Bench, arXiv 2402.05044) is one; so is any judge of one's own.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from grounded.errors import GroundedError
+from grounded.public.judges import templates
+from grounded.public.judges.base import PublicJudge, Reading, between
+from grounded.public.judges.reading import beginnings
+
+SLOTS = ("prompt", "response")
+
+
+class Prompted(PublicJudge):
+    """True = the next token begins one of the words `true`, against those that begin `false`."""
+
+    def __init__(
+        self,
+        name: str,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        text: str,
+        *,
+        true: Sequence[str],
+        false: Sequence[str],
+        slots: tuple[str, str] = SLOTS,
+        chat: bool = False,
+        template_sha256: str | None = None,
+        **settings: Any,
+    ) -> None:
+        """`text` has the slots of the prompt and of the reply; `settings` as PublicJudge.
+
+        chat: whether the filled text is one user turn in the tokenizer's chat template, or all
+        that the model reads. GroundedError for another sha256 of the text, other slots, a
+        tokenizer without a template where one is wanted, or words of both sides that begin alike.
+        """
+        super().__init__(name, model, tokenizer, {text: template_sha256}, **settings)
+        if chat and not tokenizer.chat_template:
+            raise GroundedError(f"judge {name}: chat template: found none, wanted one")
+        self._text, self._slots, self._chat = text, slots, chat
+        templates.fill(name, text, **dict.fromkeys(slots, ""))
+        self._true, self._false = beginnings(name, tokenizer, true, false)
+
+    def _tokens(self, prompt: str, reply: str) -> list[int]:
+        pair = dict(zip(self._slots, (prompt, reply), strict=True))
+        filled = templates.fill(self.name, self._text, **pair)
+        if not self._chat:
+            return self._encode(filled, special=True)
+        turn = [{"role": "user", "content": filled}]
+        text = self._tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
+        return self._encode(str(text), special=False)
+
+    def _read(self, rows: list[list[int]]) -> list[Reading]:
+        found = self._reader.log_probabilities(rows, [*self._true, *self._false])
+        return between(found, true=len(self._true))
