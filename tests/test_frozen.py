@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from grounded import paths
+from grounded.human_labels import XSTEST_MODELS
 
 
 def frozen(name: str) -> Any:
@@ -74,3 +75,33 @@ def test_the_claims_over_models_and_tasks() -> None:
     same(over["1", "detector"], old["1"])
     same(pooled["H1, harm judge"]["ratio"], old["H1"])
     same(pooled["H2, detector"], old["H2"])
+
+
+def test_figure_5() -> None:
+    old, new = frozen("figure_5_human_labels"), now("figure_5_human_labels")
+    columns = {
+        "kappa_with_one_person": "one_person", "rank_of_attacks": "rank_of_attacks",
+        "one_of_two": "one_of_two",
+    }  # fmt: skip
+    for row in new["judges"]:
+        before = [old[name][row["judge"]] for name in columns]
+        same([row[name] for name in columns.values()], before)
+    names = {"HarmBench": "HarmBench"}
+    names |= {f"XSTest {key}": name for key, name in XSTEST_MODELS.items()}
+    people = {row.pop("completions"): row for row in new["people"]}
+    for key, name in names.items():
+        was = {"raters" if k == "persons" else k: v for k, v in old["people"][key].items()}
+        same(people[name], was)
+    attack = new["attacks"][0]
+    joint = old["misses_by_attack"]["joint"]
+    same(
+        [attack["chi2"], attack["df"], attack["p_joint"]],
+        [joint[k] for k in ("statistic", "df", "p")],
+    )
+    terms = {r["term"].partition(" ")[0]: r for r in old["misses_by_attack"]["terms"]}
+    for row in new["attacks"]:
+        was = terms[row["attack"]]  # log-odds
+        same(
+            [row["log-odds"], row["low"], row["high"]],
+            [was[k] for k in ("estimate", "low", "high")],
+        )

@@ -352,42 +352,59 @@ def _pairs(seed: int, n: int = 400, yes: float = 0.3) -> tuple[np.ndarray, np.nd
 @pytest.mark.parametrize("seed", range(4))
 def test_agreement_against_scikit_learn(seed: int) -> None:
     truth, said = _pairs(seed)
+    cells = agreement.four(said, truth, range(len(truth)))
     (tn, fp), (fn, tp) = confusion_matrix(truth, said)
-    found = agreement.measures(tp, fp, fn, tn)
+    assert cells.sum().tolist() == [tp, fp, fn, tn]
+    found = agreement.estimates(cells)
     assert found["kappa"] == pytest.approx(cohen_kappa_score(truth, said))
     assert found["sensitivity"] == pytest.approx(recall_score(truth, said))
     assert found["specificity"] == pytest.approx(recall_score(~truth, ~said))
-    for name in ("kappa", "sensitivity", "specificity", "ac1"):
+    for name in agreement.MEASURES:
         assert found[f"{name}_low"] < found[name] < found[f"{name}_high"]
+
+
+def test_a_missing_verdict_is_in_no_count_and_its_run_stays() -> None:
+    cells = agreement.four([1, np.nan, 0], [1, 1, 1], ["b", "a", "b"])
+    assert cells.loc["b"].tolist() == [1, 0, 1, 0] and cells.loc["a"].sum() == 0
+    assert list(cells.index) == ["b", "a"]
 
 
 def test_ac1_by_hand() -> None:
     # 118 both yes, 5 + 2 disagree, 0 both no: kappa collapses, AC1 does not
-    found = agreement.measures(118, 5, 2, 0)
+    rows = np.array([[118.0, 5, 2, 0], [7, 0, 0, 3], [0, 5, 5, 0]])
     q = (2 * 118 + 5 + 2) / (2 * 125)
     chance = 2 * q * (1 - q)
-    assert found["ac1"] == pytest.approx((118 / 125 - chance) / (1 - chance))
-    assert found["ac1"] > 0.93 and found["kappa"] < 0
-    assert agreement.ac1(7, 0, 0, 3).value == agreement.kappa(7, 0, 0, 3).value == 1
-    assert agreement.ac1(0, 5, 5, 0).value == pytest.approx(-1)
+    found = agreement.ac1(rows)
+    assert found == pytest.approx([(118 / 125 - chance) / (1 - chance), 1, -1])
+    assert found[0] > 0.93 and agreement.kappa(rows)[0] < 0 and agreement.kappa(rows)[1] == 1
 
 
-def test_ac1_interval_is_the_spread_of_new_samples() -> None:
+def test_alpha_is_krippendorffs() -> None:
+    draw = np.random.default_rng(3)
+    for cells in (*draw.integers(1, 40, (20, 4)), np.array([500, 3, 0, 2])):
+        labels = np.repeat([[1, 1], [1, 0], [0, 1], [0, 0]], cells, axis=0)
+        # as defined: disagreement within cases over that of all pairs of labels
+        every = labels.ravel()
+        unlike = (every[:, None] != every[None, :]).sum() / (len(every) * (len(every) - 1))
+        wanted = 1 - (labels[:, 0] != labels[:, 1]).mean() / unlike
+        assert agreement.alpha(cells[None].astype(float))[0] == pytest.approx(wanted)
+
+
+def test_intervals_of_agreement_are_the_spread_of_new_samples() -> None:
     draw = np.random.default_rng(2)
-    chances = [0.25, 0.08, 0.05, 0.62]
-    samples = draw.multinomial(500, chances, size=2000)
-    spread = np.std([agreement.ac1(*row).value for row in samples.tolist()])
-    one = agreement.ac1(125, 40, 25, 310)
-    assert (one.high - one.low) / (2 * agreement.Z) == pytest.approx(spread, rel=0.05)
+    cells = draw.multinomial(1, [0.25, 0.08, 0.05, 0.62], size=(2000, 500))
+    for name, measure in agreement.MEASURES.items():
+        spread = measure(cells.sum(1).astype(float)).std()
+        one = agreement.estimates(cells[0], {name: measure})
+        width = one[f"{name}_high"] - one[f"{name}_low"]
+        assert width / (2 * 1.96) == pytest.approx(spread, rel=0.25)
 
 
 def test_agreement_that_is_not_defined_says_so() -> None:
-    found = agreement.measures(0, 0, 0, 9)
+    found = agreement.estimates(np.array([[0.0, 0, 0, 9], [0, 0, 0, 4]]))
     assert math.isnan(found["sensitivity"]) and math.isnan(found["kappa"])
     assert found["specificity"] == found["ac1"] == 1
-    assert all(
-        math.isnan(value) for name, value in agreement.measures(0, 0, 0, 0).items() if name != "n"
-    )
+    assert all(math.isnan(value) for value in agreement.estimates(np.zeros((2, 4))).values())
 
 
 def test_agreement_by_run_widens_with_runs_that_differ() -> None:
@@ -397,11 +414,11 @@ def test_agreement_by_run_widens_with_runs_that_differ() -> None:
         rows += [(f"r{run}", "j", True, 50, good), (f"r{run}", "j", False, 50, 50 - good)]
     counts = pd.DataFrame(rows, columns=["run", "judge", "truth", "n", "k"])
     found = agreement.measures_by_run(counts, "truth", ["judge"]).iloc[0]
-    plain = agreement.measures(900, 600, 600, 900)
-    for name in ("sensitivity", "specificity", "kappa", "ac1"):
-        assert found[name] == pytest.approx(plain[name])
-        wide = found[f"{name}_high"] - found[f"{name}_low"]
-        assert wide > 1.5 * (plain[f"{name}_high"] - plain[f"{name}_low"])
+    alike = agreement.estimates(np.repeat([[30.0, 20, 20, 30]], 30, axis=0))
+    for name in agreement.MEASURES:
+        assert found[name] == pytest.approx(alike[name])
+        assert found[f"{name}_high"] - found[f"{name}_low"] > 0.1
+        assert alike[f"{name}_high"] - alike[f"{name}_low"] < 1e-9
     assert found["runs"] == 30 and found["n"] == 3000
 
 

@@ -2,7 +2,7 @@
 
 import math
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import matplotlib
@@ -94,6 +94,27 @@ def ratios(axes: Axes) -> None:
             break
     axes.set_xticks(ticks, [f"{tick:g}".removeprefix("0") for tick in ticks])
     axes.set_xticks([], minor=True)
+
+
+# how seaborn draws a value with its interval from the three rows of `bounds`
+INTERVAL: dict[str, Any] = {
+    "estimator": "median", "errorbar": ("pi", 100), "linestyle": "none", "markersize": 3,
+    "err_kws": {"linewidth": 1},
+}  # fmt: skip
+
+
+def bounds(found: pd.DataFrame, names: Mapping[str, str], keep: Iterable[str]) -> pd.DataFrame:
+    """Values and their bounds, one under the other: columns keep, `measure` and `value`.
+
+    names: what a reader calls a measure, and its column, which has `<column>_low` and
+    `<column>_high` beside it. Three rows each; seaborn's point plots draw them as a point and its
+    interval with `INTERVAL`.
+    """
+    parts = [
+        found[[*keep, column]].set_axis([*keep, "value"], axis=1).assign(measure=name)
+        for name, one in names.items() for column in (one, f"{one}_low", f"{one}_high")
+    ]  # fmt: skip
+    return pd.concat(parts, ignore_index=True)
 
 
 def line(axes: Axes, fit: Any, name: str, colour: str, **style: Any) -> None:

@@ -4,7 +4,7 @@ import base64
 import io
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from markdown_it import MarkdownIt
 from matplotlib.figure import Figure
 
 from grounded import fingerprint, paths, records
+from grounded.sources import SourceAbsent
 from grounded.study import Study, load
 
 if TYPE_CHECKING:
@@ -51,13 +52,34 @@ def figure(drawn: Figure, study: Study | str, name: str, data: pd.DataFrame, alt
     drawn.set_layout_engine(None)  # the one of the picture holds for its other form
     with records.replacing(path.with_suffix(".svg")) as file:
         drawn.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
-    with records.replacing(path.with_suffix(".csv")) as file:
-        data.to_csv(file, index=False, float_format="%.6g", lineterminator="\n")
+    _csv(data, path.with_suffix(".csv"))
     plt.close(drawn)  # a notebook would show it a second time
     from IPython.display import Image
 
     width = round(drawn.get_figwidth() * 130)
     return Image(data=page.getvalue(), format="png", alt=alt, width=width)
+
+
+def measured(study: Study | str, name: str, measure: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+    """What `measure()` finds, kept as figures/<study>/<name>.csv; without its data, as it was kept.
+
+    For numbers of public files, which not every machine can fetch: where they are absent the
+    study's own CSV is read, else that of `micro`, and a line says so. Either way the frame is the
+    CSV's, at six digits, so that the same figure comes of it. SourceAbsent where there is none.
+    """
+    study = load(study) if isinstance(study, str) else study
+    file = f"{name}.csv"
+    own = paths.figures(study.name) / file
+    try:
+        _csv(measure(), own)
+    except SourceAbsent as absent:
+        places = (own, paths.repository() / "figures" / "micro" / file)
+        kept = next((place for place in places if place.exists()), None)
+        if kept is None:
+            raise
+        print(f"note: {file} stays as it was kept, its data is absent: {absent}")
+        return pd.read_csv(kept)
+    return pd.read_csv(own)
 
 
 def statistics(
@@ -98,6 +120,11 @@ def inputs(study: Study, tables: Iterable[str], notebook: str) -> dict[str, str]
         used = fingerprint.imports("\n".join(fingerprint.cells(page)))
         shas["code"] = fingerprint.sha(fingerprint.code(*used, notebook=page))
     return shas
+
+
+def _csv(data: pd.DataFrame, path: Path) -> None:
+    with records.replacing(path) as file:
+        data.to_csv(file, index=False, float_format="%.6g", lineterminator="\n")
 
 
 def rounded(value: Any, digits: int = 6) -> Any:

@@ -1,6 +1,6 @@
 """From tables to numbers: counts, intervals, agreement, regressions. The unit is the run."""
 
-from grounded.statistics.agreement import Estimate, ac1, kappa, measures, measures_by_run
+from grounded.statistics.agreement import measures_by_run
 from grounded.statistics.frames import capability, harmful_benchmarks, pooled, verdicts, with_base
 from grounded.statistics.intervals import (
     bootstrap,
@@ -27,9 +27,7 @@ from grounded.statistics.regressions import (
 )
 
 __all__ = [
-    "Estimate",
     "Line",
-    "ac1",
     "band",
     "binomial",
     "bootstrap",
@@ -39,11 +37,9 @@ __all__ = [
     "conclusion",
     "harmful_benchmarks",
     "incoherence_pairs",
-    "kappa",
     "left_out_r2",
     "line",
     "mean_interval",
-    "measures",
     "measures_by_run",
     "ols",
     "pooled",

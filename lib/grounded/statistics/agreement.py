@@ -1,141 +1,155 @@
-"""How well two raters agree on a yes/no question, from the four counts of their table.
+"""How well two raters agree on yes or no, and how well several do on labels; runs resampled whole.
 
-tp: both say yes; fp: only the rater says yes; fn: only the reference does; tn: neither.
+Two raters are told by the four counts of their table, a row a run (or whatever is resampled
+whole): tp, both say yes; fp, only the rater; fn, only the reference; tn, neither. A measure is a
+function of such counts (rows x 4) that gives a value a row, nan where it is not defined. Of the
+measures scikit-learn and statsmodels have those for single labels; they lack Gwet's AC1,
+Krippendorff's alpha, and intervals that keep runs whole.
 """
 
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
-from statsmodels.stats.inter_rater import cohens_kappa
+from sklearn.metrics import cohen_kappa_score
 
-from grounded.statistics.intervals import Array, bootstrap, wilson
+from grounded.statistics.intervals import Array, bootstrap
 
 CELLS = ("tp", "fp", "fn", "tn")
-Z = 1.959963984540054  # the normal quantile of a 95% interval
-NAN = float("nan")
+Measure = Callable[[Array], Array]
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """A number with its 95% interval and the n behind it; nan where it is not defined."""
-
-    value: float
-    low: float
-    high: float
-    n: int
+def sensitivity(cells: Array) -> Array:
+    """The share of true cases that the rater finds; 0..1."""
+    return cells[:, 0] / (cells[:, 0] + cells[:, 2])
 
 
-def sensitivity(tp: int, fn: int) -> Estimate:
-    """The share of true cases that the rater finds, with Wilson's interval."""
-    return _share(tp, tp + fn)
+def specificity(cells: Array) -> Array:
+    """The share of false cases that the rater leaves alone; 0..1."""
+    return cells[:, 3] / (cells[:, 3] + cells[:, 1])
 
 
-def specificity(tn: int, fp: int) -> Estimate:
-    """The share of false cases that the rater leaves alone, with Wilson's interval."""
-    return _share(tn, tn + fp)
-
-
-def kappa(tp: int, fp: int, fn: int, tn: int) -> Estimate:
-    """Cohen's kappa with its large-sample interval; nan when both raters are constant and alike."""
-    n = tp + fp + fn + tn
-    table = np.array([[tp, fn], [fp, tn]], dtype=float)
-    expected = (table.sum(0) * table.sum(1)).sum() / n**2 if n else 1.0
-    if expected == 1:
-        return Estimate(NAN, NAN, NAN, n)
-    with np.errstate(invalid="ignore"):  # of a variance that we do not read
-        found = cohens_kappa(table)
-    return Estimate(float(found.kappa), float(found.kappa_low), float(found.kappa_upp), n)
-
-
-def ac1(tp: int, fp: int, fn: int, tn: int) -> Estimate:
-    """Gwet's AC1 for two raters, with its large-sample interval.
-
-    Chance agreement is 2q(1-q), q the mean of the two shares of yes; unlike kappa it does not
-    collapse when nearly all cases are alike. Variance: Gwet (2008), Br J Math Stat Psychol 61,
-    equation for two raters without finite-population correction.
-    """
-    n = tp + fp + fn + tn
-    if n == 0:
-        return Estimate(NAN, NAN, NAN, 0)
-    shares = np.array([[tp, fn], [fp, tn]], dtype=float) / n
-    pi = (shares.sum(0) + shares.sum(1)) / 2
-    agreed = float(np.trace(shares))
-    chance = float((pi * (1 - pi)).sum())
-    value = (agreed - chance) / (1 - chance)
-    one = (np.diag(shares) * (1 - pi)).sum() - agreed * chance
-    pairs = 1 - (pi[:, None] + pi[None, :]) / 2
-    two = (shares * pairs**2).sum() - chance**2
-    spread = agreed * (1 - agreed) - 4 * (1 - value) * one + 4 * (1 - value) ** 2 * two
-    half = Z * float(np.sqrt(max(spread, 0.0) / n)) / (1 - chance)
-    return Estimate(value, max(value - half, -1.0), min(value + half, 1.0), n)
-
-
-def measures(tp: int, fp: int, fn: int, tn: int) -> dict[str, float]:
-    """All four with their intervals, flat: `kappa`, `kappa_low`, `kappa_high` and so on."""
-    found = {
-        "sensitivity": sensitivity(tp, fn),
-        "specificity": specificity(tn, fp),
-        "kappa": kappa(tp, fp, fn, tn),
-        "ac1": ac1(tp, fp, fn, tn),
-    }
-    flat: dict[str, float] = {"n": tp + fp + fn + tn}
-    for name, estimate in found.items():
-        about = asdict(estimate)
-        flat |= {name: about["value"], f"{name}_low": about["low"], f"{name}_high": about["high"]}
-    return flat
-
-
-def cells(counts: pd.DataFrame, truth: str, by: list[str]) -> pd.DataFrame:
-    """The four counts of each cell, from counts (n verdicts, k of them yes) split by `truth`."""
-    yes = counts[truth].astype(bool)
-    four = counts[by].assign(
-        tp=counts["k"].where(yes, 0),
-        fp=counts["k"].where(~yes, 0),
-        fn=(counts["n"] - counts["k"]).where(yes, 0),
-        tn=(counts["n"] - counts["k"]).where(~yes, 0),
-    )
-    return four.groupby(by, observed=True, sort=False)[list(CELLS)].sum().reset_index()
-
-
-def measures_by_run(counts: pd.DataFrame, truth: str, by: list[str]) -> pd.DataFrame:
-    """`measures` of each cell of `by`, the intervals from resampling whole runs.
-
-    counts: run, *by, truth, n, k. Point values are those of the pooled counts.
-    """
-    rows = []
-    for cell, part in counts.groupby(by, observed=True, sort=False):
-        runs = cells(part, truth, ["run"])[list(CELLS)].to_numpy(dtype=float)
-        found = measures(*(int(total) for total in runs.sum(0)))
-        for name, statistic in _BY_SUMS.items():
-            found[f"{name}_low"], found[f"{name}_high"] = bootstrap(runs, statistic)
-        rows.append({**dict(zip(by, cell, strict=True)), "runs": len(runs), **found})
-    return pd.DataFrame(rows)
-
-
-def _share(k: int, n: int) -> Estimate:
-    low, high = wilson([k], [n])
-    return Estimate(k / n if n else NAN, float(low[0]), float(high[0]), n)
-
-
-def _kappas(sums: Array) -> Array:
-    tp, fp, fn, tn = sums.T
+def kappa(cells: Array) -> Array:
+    """Cohen's kappa (1960): agreement beyond that of two raters with the same shares of yes."""
+    tp, fp, fn, tn = cells.T
     n = tp + fp + fn + tn
     chance = ((tp + fn) * (tp + fp) + (fp + tn) * (fn + tn)) / n**2
     return ((tp + tn) / n - chance) / (1 - chance)
 
 
-def _ac1s(sums: Array) -> Array:
-    tp, fp, fn, tn = sums.T
+def ac1(cells: Array) -> Array:
+    """Gwet's AC1 (2008, Br J Math Stat Psychol 61): chance agreement is 2q(1-q).
+
+    q: the mean of the two shares of yes. It does not collapse where nearly all cases are alike.
+    """
+    tp, fp, fn, tn = cells.T
     n = tp + fp + fn + tn
     q = (2 * tp + fp + fn) / (2 * n)
     chance = 2 * q * (1 - q)
     return ((tp + tn) / n - chance) / (1 - chance)
 
 
-_BY_SUMS = {
-    "sensitivity": lambda s: s[:, 0] / (s[:, 0] + s[:, 2]),
-    "specificity": lambda s: s[:, 3] / (s[:, 3] + s[:, 1]),
-    "kappa": _kappas,
-    "ac1": _ac1s,
-}
+def alpha(cells: Array) -> Array:
+    """Krippendorff's alpha for two raters, nominal, none missing: 1 - observed / expected.
+
+    Observed disagreement (fp + fn) / n; expected 2 n1 n0 / (m (m - 1)) of the m = 2n labels, n1
+    yes and n0 no (Krippendorff 2011, Computing Krippendorff's Alpha-Reliability, section C).
+    """
+    tp, fp, fn, tn = cells.T
+    yes, no = 2 * tp + fp + fn, 2 * tn + fp + fn
+    m = yes + no
+    return 1 - (fp + fn) / (m / 2) * m * (m - 1) / (2 * yes * no)
+
+
+MEASURES: dict[str, Measure] = {
+    "sensitivity": sensitivity, "specificity": specificity, "kappa": kappa, "ac1": ac1,
+}  # fmt: skip
+
+
+def four(yes: npt.ArrayLike, truth: npt.ArrayLike, runs: Sequence[object]) -> pd.DataFrame:
+    """The four counts of each run, in order of first appearance.
+
+    yes, truth: 1, 0, or nan where there is no verdict; a case without both is in no count, and its
+    run stays.
+    """
+    said, holds = np.asarray(yes, dtype=float), np.asarray(truth, dtype=float)
+    codes, names = pd.factorize(np.asarray(runs))
+    both = np.isfinite(said) & np.isfinite(holds)
+    place = 4 * codes[both] + 2 * (said[both] == 0) + (holds[both] == 0)
+    counts = np.bincount(place, minlength=4 * len(names)).reshape(len(names), 4)
+    return pd.DataFrame(counts.astype(float), names, list(CELLS))
+
+
+def estimates(
+    counts: "pd.DataFrame | Array", measures: Mapping[str, Measure] = MEASURES
+) -> dict[str, float]:
+    """Each measure of the summed counts (runs x columns), with bounds from resampling runs.
+
+    Flat: `kappa`, `kappa_low`, `kappa_high` and so on; nan where a measure is not defined, and for
+    the bounds with fewer than two runs.
+    """
+    runs = np.asarray(counts, dtype=float)
+    found: dict[str, float] = {}
+    for name, measure in measures.items():
+        with np.errstate(invalid="ignore", divide="ignore"):
+            value = float(measure(runs.sum(0, keepdims=True))[0])
+        low, high = bootstrap(runs, measure) if np.isfinite(value) else (np.nan, np.nan)
+        found[name] = value if np.isfinite(value) else np.nan
+        found[f"{name}_low"], found[f"{name}_high"] = low, high
+    return found
+
+
+def measures_by_run(counts: pd.DataFrame, truth: str, by: list[str]) -> pd.DataFrame:
+    """`estimates` of each cell of `by`, from counts: run, *by, truth, n verdicts, k of them yes."""
+    yes = counts[truth].astype(bool)
+    no = counts["n"] - counts["k"]
+    split = counts.assign(
+        tp=counts["k"].where(yes, 0), fp=counts["k"].where(~yes, 0),
+        fn=no.where(yes, 0), tn=no.where(~yes, 0),
+    )  # fmt: skip
+    rows = []
+    for cell, part in split.groupby(by, observed=True, sort=False):
+        runs = part.groupby("run", observed=True, sort=False)[list(CELLS)].sum()
+        about = {"runs": len(runs), "n": int(runs.to_numpy().sum())}
+        rows.append({**dict(zip(by, cell, strict=True)), **about, **estimates(runs)})
+    return pd.DataFrame(rows)
+
+
+def raters(labels: pd.DataFrame, clusters: "pd.Series[int]") -> dict[str, float]:
+    """How raters (columns) agree on nominal labels of the same items (rows), none missing.
+
+    items, raters; unanimous: the share of items; kappa: Cohen's, mean over pairs; alpha:
+    Krippendorff's (2011) and ac1: Gwet's for many raters (2008), with bounds from resampling whole
+    clusters of items. nan where there is one label alone.
+    """
+    values = np.unique(labels.to_numpy().astype(str))
+    votes = np.stack([(labels.astype(str) == value).sum(axis=1) for value in values], axis=1)
+    number = labels.shape[1]
+    agreed = (votes * (votes - 1)).sum(axis=1) / (number * (number - 1))
+    items = pd.DataFrame(np.column_stack([agreed, votes])).groupby(clusters.to_numpy(), sort=False)
+    sums = np.column_stack([items.size(), items.sum()])
+    pairs = [cohen_kappa_score(labels[a], labels[b]) for a, b in combinations(labels, 2)]
+    return {
+        "items": len(labels),
+        "raters": number,
+        "unanimous": float((votes.max(axis=1) == number).mean()),
+        "kappa": float(np.mean(pairs)) if len(values) > 1 else np.nan,
+        **estimates(sums, {"alpha": _alpha_of_many, "ac1": _ac1_of_many}),
+    }
+
+
+def _alpha_of_many(sums: Array) -> Array:
+    """sums: items, agreed pairs (as shares), and the votes for each label."""
+    items, agreed, votes = sums[:, 0], sums[:, 1], sums[:, 2:]
+    labels = votes.sum(axis=1)
+    chance = (votes * (votes - 1)).sum(axis=1) / (labels * (labels - 1))
+    return 1 - (1 - agreed / items) / (1 - chance)
+
+
+def _ac1_of_many(sums: Array) -> Array:
+    items, agreed, votes = sums[:, 0], sums[:, 1], sums[:, 2:]
+    shares = votes / votes.sum(axis=1, keepdims=True)
+    chance = (shares * (1 - shares)).sum(axis=1) / (votes.shape[1] - 1)
+    return (agreed / items - chance) / (1 - chance)

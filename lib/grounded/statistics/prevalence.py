@@ -11,8 +11,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from grounded.statistics.agreement import Z
 from grounded.statistics.intervals import Array, wilson
+
+Z = 1.959963984540054  # the normal quantile of a 95% interval
 
 
 class Rate(NamedTuple):

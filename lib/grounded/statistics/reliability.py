@@ -10,22 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from grounded.statistics.agreement import _BY_SUMS, CELLS, cells
-from grounded.statistics.intervals import Array, bootstrap
+from grounded.statistics.agreement import CELLS, estimates
+from grounded.statistics.agreement import MEASURES as _BY_SUMS
+from grounded.statistics.agreement import alpha as alphas
+from grounded.statistics.intervals import Array
 
 Statistic = Callable[[Array], Array]
-
-
-def alphas(sums: Array) -> Array:
-    """Krippendorff's alpha for two raters, nominal, none missing: 1 - observed / expected.
-
-    Observed disagreement (fp + fn) / n; expected 2 n1 n0 / (m (m - 1)) of the m = 2n labels, n1
-    yes and n0 no (Krippendorff 2011, Computing Krippendorff's Alpha-Reliability, section C).
-    """
-    tp, fp, fn, tn = sums.T
-    yes, no = 2 * tp + fp + fn, 2 * tn + fp + fn
-    m = yes + no
-    return 1 - (fp + fn) / (m / 2) * m * (m - 1) / (2 * yes * no)
 
 
 MEASURES: dict[str, Statistic] = {
@@ -36,16 +26,16 @@ MEASURES: dict[str, Statistic] = {
 }
 
 
-def estimates(runs: Array, statistics: dict[str, Statistic]) -> dict[str, float]:
-    """Each statistic of the summed counts (runs x columns), with the bounds of resampling runs."""
-    found: dict[str, float] = {}
-    for name, statistic in statistics.items():
-        with np.errstate(invalid="ignore", divide="ignore"):
-            value = float(statistic(runs.sum(0, keepdims=True))[0])
-        low, high = bootstrap(runs, statistic) if np.isfinite(value) else (np.nan, np.nan)
-        found[name] = value if np.isfinite(value) else np.nan
-        found[f"{name}_low"], found[f"{name}_high"] = low, high
-    return found
+def cells(counts: pd.DataFrame, truth: str, by: list[str]) -> pd.DataFrame:
+    """The four counts of each cell, from counts (n verdicts, k of them yes) split by `truth`."""
+    yes = counts[truth].astype(bool)
+    four = counts[by].assign(
+        tp=counts["k"].where(yes, 0),
+        fp=counts["k"].where(~yes, 0),
+        fn=(counts["n"] - counts["k"]).where(yes, 0),
+        tn=(counts["n"] - counts["k"]).where(~yes, 0),
+    )
+    return four.groupby(by, observed=True, sort=False)[list(CELLS)].sum().reset_index()
 
 
 def against_truth(counts: pd.DataFrame, truth: str, by: Sequence[str]) -> pd.DataFrame:

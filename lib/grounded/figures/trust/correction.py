@@ -5,9 +5,10 @@ import pandas as pd
 from grounded.errors import GroundedError
 from grounded.figures.trust.numbers import truth_of
 from grounded.statistics import frames
-from grounded.statistics.agreement import CELLS, cells
+from grounded.statistics.agreement import CELLS
 from grounded.statistics.joint import of_judge
 from grounded.statistics.prevalence import repeated
+from grounded.statistics.reliability import cells
 from grounded.study import Study
 
 

@@ -45,49 +45,42 @@ _XSTEST_LABELS = {
 def harmbench() -> pd.DataFrame:
     """HarmBench's validation set for judges: one row a completion (602: 301 behaviours x 2).
 
-    Columns: behavior (the cluster), attack, person_0..2, truth (at least two of three people say
-    harmful) and one a judge of `JUDGES`; True = harmful, for keyword lists: no refusal phrase.
-    Stored as 0/1 but for GPT-3.5 (yes/no) and PAIR's rating, of which HarmBench counts only 10 of
-    10 as harmful. Mazeika et al. 2024; SourceError as `sources.fetch`.
+    Columns: request (the behaviour's number: its two completions are one cluster), attack,
+    person_0..2, truth (at least two of three people say harmful) and one a judge of `JUDGES`; True
+    = harmful, for keyword lists: no refusal phrase. Stored as 0/1 but for GPT-3.5 (yes/no) and
+    PAIR's rating, of which HarmBench counts only 10 of 10 as harmful. Mazeika et al. 2024;
+    SourceError as `sources.fetch`.
     """
     text = sources.fetch("harmbench_judge_val").read_text(encoding="utf-8")
     rows = pd.DataFrame([row for rows in json.loads(text).values() for row in rows])
     people = rows[["human_0", "human_1", "human_2"]].eq(1).set_axis(list(PEOPLE), axis=1)
     says = {"PAIR_gpt-4-0613": "Rating: [[10]]", "gpt-3.5-turbo-0613": "yes"}
     stored = pd.DataFrame({judge: rows[judge].eq(says.get(judge, 1)) for judge in STORED})
-    about = rows[["behavior_id", "method"]].set_axis(["behavior", "attack"], axis=1)
+    about = pd.DataFrame(
+        {"request": pd.factorize(rows["behavior_id"])[0], "attack": rows["method"]}
+    )
     truth = (people.sum(axis=1) >= 2).rename("truth")
     return pd.concat([about, people, truth, stored, _keywords(rows["generation"])], axis=1)
 
 
 def xstest() -> pd.DataFrame:
-    """XSTest's annotated completions: one row a model and prompt (3 x 450).
+    """XSTest's annotated completions: one row a model and request (3 x 450).
 
-    Columns: model, prompt (the cluster), safe (the prompt is harmless), person_0, person_1, final
-    (compliance, refusal or partial: the authors' settled label), truth (final is compliance) and
-    the two keyword lists (True = no refusal phrase). Roettger et al. 2024; SourceError as
-    `sources.fetch`.
+    Columns: model (as a reader names it), request (its number), safe (the request is harmless),
+    person_0, person_1, final (compliance, refusal or partial: the authors' settled label), truth
+    (final is compliance) and the two keyword lists (True = no refusal phrase). Roettger et al.
+    2024; SourceError as `sources.fetch`.
     """
+    labels = {"annotation_1": "person_0", "annotation_2": "person_1", "final_label": "final"}
     parts = []
-    for model in XSTEST_MODELS:
+    for model, name in XSTEST_MODELS.items():
         rows = pd.read_csv(sources.fetch(f"xstest_{model}"), keep_default_na=False)
-        labels = {
-            name: rows[column].map(_XSTEST_LABELS)
-            for name, column in zip(
-                ("person_0", "person_1", "final"),
-                ("annotation_1", "annotation_2", "final_label"),
-                strict=True,
-            )
-        }
-        about = pd.DataFrame(
-            {
-                "model": model,
-                "prompt": rows["id"],
-                "safe": ~rows["type"].str.startswith("contrast"),
-                **labels,
-                "truth": labels["final"].eq("compliance"),
-            }
-        )
+        said = rows[list(labels)].rename(columns=labels)
+        said = said.apply(lambda column: column.map(_XSTEST_LABELS))
+        about = said.assign(
+            model=name, request=pd.factorize(rows["id"])[0],
+            safe=~rows["type"].str.startswith("contrast"), truth=said["final"].eq("compliance"),
+        )  # fmt: skip
         parts.append(pd.concat([about, _keywords(rows["completion"])], axis=1))
     return pd.concat(parts, ignore_index=True)
 
