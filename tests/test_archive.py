@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import synthetic
@@ -46,7 +47,10 @@ def test_no_text_is_left_and_nothing_else_is_changed(study: Study) -> None:
         for name in hidden:
             assert after[name].tolist() == [sha(text) for text in before[name]]
         one, other = records.metadata(source), records.metadata(file)
-        assert other == one | {"redacted": True}
+        assert other.pop("redacted") is True
+        for about in other["runs"].values():
+            assert re.fullmatch("[0-9a-f]{64}", about.pop("redacted"))
+        assert other == one
     assert {t: texts(t) for t in records.SCHEMAS if texts(t)} == {
         "capability": ["answer"], "replies": ["text"]
     }  # fmt: skip
@@ -58,8 +62,13 @@ def test_redacted_rows_are_not_taken_for_the_rows_themselves(study: Study, tmp_p
     unit = study.units()[1]
     file = tmp_path / "replies.parquet"
     redact(paths.table(study.name, "replies", unit), file, "replies")
-    with pytest.raises(GroundedError, match="found other rows of"):
+    with pytest.raises(GroundedError, match="found rows without their texts"):
         records.verify(file, "replies")
+    table = pq.read_table(file, partitioning=None)
+    shorter = table.set_column(6, "tokens", pa.array([1] * len(table), pa.int16()))
+    pq.write_table(shorter.replace_schema_metadata(table.schema.metadata), file)
+    with pytest.raises(GroundedError, match="found other rows of .* than it records"):
+        records.read(file, "replies")
     with pytest.raises(GroundedError, match="found no such file, wanted a table"):
         redact(tmp_path / "nothing.parquet", file, "replies")
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grounded import paths, records
-from grounded.records import SCHEMAS, RecordsError
+from grounded.records import SCHEMAS, RecordsError, files
 from grounded.statistics import columns
 
 RUNS = ("m.base", "m.science.lora.r4.s0")
@@ -139,7 +140,7 @@ def with_values(**columns):
         (with_values(judge=[1, 2, 3]), "judge: found integer, wanted category"),
         (with_values(label=[0.0, 1.0, 1.0]), "label: found float64, wanted bool"),
         (with_values(probability=["a", "b", "c"]), "probability: found string, wanted float"),
-        (with_values(prompt=[0, 0, 40000]), "prompt: found values outside int16, wanted int16"),
+        (with_values(prompt=[0, 0, 2**31]), "prompt: found values outside int32, wanted int16"),
         (with_values(parsed=[True, None, True]), "parsed: found a null, wanted a value in every"),
         (
             verdicts().iloc[[0, 1, 2, 1]],
@@ -224,13 +225,61 @@ def test_missing_file_unknown_column_and_foreign_parquet_are_refused(path, tmp_p
         records.read(other, "verdicts")
 
 
-def test_rows_changed_behind_the_records_are_noticed(path):
+def test_rows_changed_behind_the_records_are_refused_by_whoever_reads(path):
     records.write(path, "verdicts", verdicts(), metadata())
     assert len(records.verify(path, "verdicts")) == 3
     foreign(path, lambda t: t.set_column(8, "parsed", pa.array([True, True, True])))
-    assert len(records.read(path, "verdicts")) == 3  # it fits, but it is not what was measured
-    with pytest.raises(RecordsError, match="found other rows of m.science.lora.r4.s0 than it rec"):
-        records.verify(path, "verdicts")
+    told = "found other rows of m.science.lora.r4.s0 than it records"
+    for read in (records.read, records.verify, records.sound):
+        with pytest.raises(RecordsError, match=told):
+            read(path, "verdicts")
+    with pytest.raises(RecordsError, match=told):
+        columns.read(path, "verdicts", ["label"])
+
+
+def test_a_table_is_held_to_its_sums_once_and_again_when_it_was_touched(path, monkeypatch):
+    records.write(path, "verdicts", verdicts(), metadata())
+    summed = Mock(side_effect=files.rows_shas)
+    monkeypatch.setattr(files, "rows_shas", summed)
+    for _ in range(3):
+        records.read(path, "verdicts")
+    assert summed.call_count == 1
+    before = path.stat()
+    foreign(path, lambda t: t.set_column(8, "parsed", pa.array([True, True, True])))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(RecordsError, match="found other rows"):
+        records.read(path, "verdicts")
+
+
+def test_a_damaged_byte_anywhere_is_one_line_or_harmless(path):
+    records.write(path, "verdicts", verdicts(), metadata())
+    whole, frame = path.read_bytes(), records.read(path, "verdicts")
+    refused = 0
+    for place in range(0, len(whole), 7):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x41]) + whole[place + 1 :])
+        try:
+            found = records.read(path, "verdicts")
+            pd.testing.assert_frame_equal(found, frame, check_dtype=False)  # 16 bits or 32
+        except RecordsError as error:
+            assert "\n" not in str(error) and str(path) in str(error)
+            refused += 1
+    assert refused > len(whole) // 7 // 4  # much of so small a file is padding and statistics
+
+
+def test_numbers_beyond_16_bits_are_stored_in_32_and_small_ones_as_before(path, tmp_path):
+    far = verdicts().assign(prompt=[0, 0, 40_000])
+    records.write(path, "verdicts", far, metadata())
+    assert pq.read_schema(path).field("prompt").type == pa.int32()
+    assert list(records.read(path, "verdicts")["prompt"]) == [0, 0, 40_000]
+    assert list(columns.read(path, "verdicts", ["prompt"])["prompt"]) == [0, 0, 40_000]
+    near = tmp_path / "near.parquet"
+    records.write(near, "verdicts", verdicts(), metadata())
+    assert pq.read_schema(near).field("prompt").type == pa.int16()
+    joined = records.join([records.read(f, "verdicts").iloc[n:] for f, n in ((near, 0), (path, 2))])
+    assert list(joined["prompt"]) == [0, 0, 1, 40_000]
+    # a run whose own numbers are small has the same sha in either company
+    runs = [records.metadata(file)["runs"] for file in (path, near)]
+    assert runs[0][RUNS[0]] == runs[1][RUNS[0]] and runs[0][RUNS[1]] != runs[1][RUNS[1]]
 
 
 def test_no_space_leaves_the_old_table_and_nothing_half_written(path, monkeypatch):

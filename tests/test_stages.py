@@ -15,12 +15,14 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import stage_fakes as fakes
 import yaml
 
 from grounded import fingerprint, paths, records, study
-from grounded.errors import StageError
+from grounded.errors import GroundedError, StageError
 from grounded.stages import plan
 from grounded.stages.base_models import base_models
 from grounded.stages.finetune import finetune
@@ -450,17 +452,46 @@ def test_an_interrupted_run_whose_adapters_were_harmed_is_made_again(trained_hom
     assert trained() == [runs[0], *runs[2:]]  # runs[1] was finished and is whole
 
 
-@pytest.mark.parametrize("table", ["runs", "capability", "verdicts"])
-def test_a_truncated_table_is_stale_and_made_again(whole, capsys, table):
+def cut_off(path):
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+def damage(path):
+    content = bytearray(path.read_bytes())
+    content[8:40] = bytes(32)  # among the first column's values; the metadata stand at the end
+    path.write_bytes(content)
+
+
+def relabel(path):
+    table = pq.read_table(path, partitioning=None)
+    names = table.column_names
+    parsed = pa.array([False] * len(table))
+    table = table.set_column(names.index("parsed"), table.schema.field("parsed"), parsed)
+    pq.write_table(table, path)
+
+
+@pytest.mark.parametrize(
+    ("table", "harm", "told"),
+    [
+        ("runs", cut_off, "found a truncated or damaged file"),
+        ("capability", cut_off, "found a truncated or damaged file"),
+        ("checkpoints", damage, "found a truncated or damaged file"),
+        ("verdicts", damage, "found a truncated or damaged file"),
+        ("verdicts", relabel, "found other rows of "),
+    ],
+)
+def test_a_harmed_table_is_stale_refused_and_made_again(whole, capsys, table, harm, told):
     tiny = study.load("tiny")
     unbroken = tables(whole)
     path = paths.table("tiny", table, UNIT)
-    path.write_bytes(path.read_bytes()[:-9])
+    harm(path)
+    with pytest.raises(GroundedError, match=told):
+        records.read_study(tiny, table)
     reasons = [s.reason for s in status(tiny) if s.state == "stale"]
-    assert f"data/tiny/{table}/{UNIT}.parquet: found a truncated" in reasons[0]
+    assert f"data/tiny/{table}/{UNIT}.parquet:" in reasons[0] and told in reasons[0]
     fakes.through(tiny)
-    assert "truncated" in capsys.readouterr().err
-    assert tables(whole) == unbroken
+    assert told in capsys.readouterr().err
+    assert tables(whole) == unbroken and stale() == set()
 
 
 def test_an_error_is_one_line_that_names_stage_run_and_cause_and_loses_nothing(
@@ -588,6 +619,7 @@ def test_every_unit_comes_after_what_it_reads(home):
 
 
 def test_status_needs_no_torch_and_no_pandas(whole):
+    status("tiny")  # has held the tables to their sums
     program = (
         "import sys\n"
         "from grounded.stages.status import status\n"

@@ -9,7 +9,8 @@ from grounded.records.files import (
     read,
     read_study,
     replacing,
-    rows_sha,
+    rows_shas,
+    sound,
     verify,
     write,
 )
@@ -26,7 +27,8 @@ __all__ = [
     "read",
     "read_study",
     "replacing",
-    "rows_sha",
+    "rows_shas",
+    "sound",
     "verify",
     "write",
 ]

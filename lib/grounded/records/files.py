@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from grounded import paths
-from grounded.records.fitting import RecordsError, check_keys, check_names, fit, misfit, to_pandas
+from grounded.records.fitting import (
+    RecordsError,
+    check_keys,
+    check_names,
+    check_types,
+    fit,
+    to_pandas,
+)
 from grounded.records.schemas import SCHEMAS
 
 if TYPE_CHECKING:  # pandas takes half a second to import; metadata alone is read without it
@@ -64,8 +71,9 @@ def write(path: Path, table: str, frame: "pd.DataFrame", metadata: dict[str, Any
         odd = min(found ^ set(recorded))
         where = "rows without metadata" if odd in found else "metadata without rows"
         raise RecordsError(f"{paths.shown(path)}: run: found {odd!r} as {where}, wanted both")
+    shas = rows_shas(arrow, table)
     for run, about in recorded.items():
-        about["rows"] = rows_sha(arrow, table, run)
+        about["rows"] = shas[run]
     facts = {**metadata, "table": table, "runs": recorded}
     arrow = arrow.replace_schema_metadata({"grounded": json.dumps(facts, sort_keys=True)})
     store(arrow, path)
@@ -81,36 +89,87 @@ def store(arrow: pa.Table, path: Path) -> None:
 
 
 def metadata(path: Path) -> dict[str, Any]:
-    """What the file says of itself: table, study, runs with their inputs and rows, stage facts."""
+    """What the file says of itself: table, study, runs with their inputs and rows, stage facts.
+
+    RecordsError for a file that is missing or no table of this project.
+    """
     file = paths.shown(path)
-    try:
+    with _readable(path):
         found = pq.read_metadata(path).metadata or {}
-    except FileNotFoundError:
-        raise RecordsError(f"{file}: found no such file, wanted a table") from None
-    except (pa.ArrowInvalid, OSError):
-        raise RecordsError(f"{file}: found a truncated or foreign file, wanted Parquet") from None
     if b"grounded" not in found:
         raise RecordsError(f"{file}: found no 'grounded' metadata, wanted a table of this project")
-    return dict(json.loads(found[b"grounded"]))
+    try:
+        about = dict(json.loads(found[b"grounded"]))
+        whole = all(isinstance(one["rows"], str) for one in about["runs"].values())
+    except (ValueError, KeyError, TypeError, AttributeError):
+        whole = False
+    if not whole:
+        raise RecordsError(f"{file}: found broken 'grounded' metadata, wanted the runs with shas")
+    return about
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """What pyarrow raises of a file that is no whole Parquet, as one line."""
+    file = paths.shown(path)
+    try:
+        yield
+    except FileNotFoundError:
+        raise RecordsError(f"{file}: found no such file, wanted a table") from None
+    except (pa.ArrowException, OSError, ValueError, KeyError):
+        raise RecordsError(f"{file}: found a truncated or damaged file, wanted Parquet") from None
+
+
+def sound(path: Path, table: str) -> dict[str, Any]:
+    """The metadata of a table whose rows are those that it records, by their sha256.
+
+    What was found sound is remembered in .cache, by the file's size, times and inode, so that a
+    file is read for it once. A table without its texts is held to the sha that it got without
+    them; one that was generated has none. RecordsError for a file that is no table, or whose rows
+    were changed since it was written.
+    """
+    about, stat = metadata(path), path.stat()
+    known = [str(path), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
+    mark = (
+        paths.home() / ".cache" / "sound" / hashlib.sha256(json.dumps(known).encode()).hexdigest()
+    )
+    if about.get("generated") or mark.exists():
+        return about
+    file, kind = paths.shown(path), "redacted" if about.get("redacted") else "rows"
+    arrow = table_of(path)
+    check_names(arrow.column_names, table, file)
+    shas = rows_shas(arrow, table)
+    for run in sorted(about["runs"].keys() | shas.keys()):
+        if shas.get(run) != about["runs"].get(run, {}).get(kind, ""):
+            raise RecordsError(
+                f"{file}: run: found other rows of {run} than it records, wanted the same "
+                "(`make figures` makes the table again)"
+            )
+    with suppress(OSError):  # a clone that nobody may write to is read all the same
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()
+    return about
+
+
+def table_of(path: Path) -> pa.Table:
+    """All that the file holds, as it holds it; RecordsError for one that cannot be read."""
+    with _readable(path):
+        arrow = pq.read_table(path, partitioning=None)
+        arrow.validate(full=True)
+        return arrow
 
 
 def read(path: Path, table: str, columns: Sequence[str] | None = None) -> "pd.DataFrame":
     """Read a table, or some of its columns, in canonical order.
 
     Categories come as pandas categories, columns of true/false/missing as pandas "boolean".
-    RecordsError for a truncated file, a missing or unknown column, a wrong type, a duplicate key.
+    RecordsError for a truncated file, a missing or unknown column, a wrong type, a duplicate key,
+    rows that were changed since they were written.
     """
     schema, file = SCHEMAS[table], paths.shown(path)
     metadata(path)  # refuses what is not a table of ours
-    try:
-        arrow = pq.read_table(path, partitioning=None)
-    except (pa.ArrowInvalid, OSError):
-        raise RecordsError(f"{file}: found a truncated file, wanted Parquet") from None
-    check_names(arrow.column_names, table, file)
-    for name in arrow.column_names:
-        column = schema.columns[name]
-        if arrow.schema.field(name).type != column.type:
-            raise misfit(file, name, arrow.schema.field(name).type, column)
+    arrow = table_of(path)
+    check_types(arrow.schema, table, file)
     for name in columns or ():
         if name not in schema.columns:
             raise RecordsError(
@@ -118,6 +177,7 @@ def read(path: Path, table: str, columns: Sequence[str] | None = None) -> "pd.Da
             )
     frame = to_pandas(arrow, table)
     check_keys(frame, schema, file)
+    sound(path, table)
     return frame[list(columns)] if columns else frame
 
 
@@ -163,21 +223,34 @@ def join(frames: "Sequence[pd.DataFrame]") -> "pd.DataFrame":
     return pd.DataFrame(joined)
 
 
-def rows_sha(arrow: pa.Table, table: str, run: str) -> str:
-    """The sha256 of one run's rows: of values, not of their encoding in a file.
+def rows_shas(arrow: pa.Table, table: str) -> dict[str, str]:
+    """The sha256 of each run's rows: of values, not of their encoding in a file.
 
-    `arrow` is as `fit` makes it: sorted rows, sorted categories. An optional column in which the
-    run has nothing does not count, whatever other runs have in it.
+    `arrow` has its rows in canonical order, as `fit` makes it. An optional column in which the run
+    has nothing does not count, whatever other runs have in it.
     """
-    import pyarrow.compute as pc
+    import numpy as np
 
-    rows = arrow.filter(pc.equal(arrow["run"].cast(pa.string()), run))
-    optional = SCHEMAS[table].optional
+    runs = arrow["run"].combine_chunks()
+    codes = runs.indices.to_numpy(zero_copy_only=False)
+    sorted_rows = arrow.take(pa.array(np.argsort(codes, kind="stable"))).combine_chunks()
+    numbers, counts = np.unique(codes, return_counts=True)
+    ends = counts.cumsum()
+    return {
+        runs.dictionary[int(number)].as_py(): _sha(sorted_rows.slice(end - count, count), table)
+        for number, count, end in zip(numbers, counts, ends, strict=True)
+    }
+
+
+def _sha(rows: pa.Table, table: str) -> str:
     digest = hashlib.sha256()
     for name in rows.column_names:
-        values = rows[name].combine_chunks()
-        if name in optional and values.null_count == len(values):
+        column, values = SCHEMAS[table].columns[name], rows[name].combine_chunks()
+        if column.optional and values.null_count == len(values):
             continue
+        if values.type != column.type:  # how wide other runs made the column does not count
+            with suppress(pa.ArrowInvalid):
+                values = values.cast(column.type)
         nulls = values.is_null().to_numpy(zero_copy_only=False)
         content: list[str] = []
         if pa.types.is_dictionary(values.type):
@@ -196,25 +269,20 @@ def rows_sha(arrow: pa.Table, table: str, run: str) -> str:
 
 
 def _numbered(names: list[str], indices: pa.Array) -> tuple[list[str], Any]:
-    """The categories that are used, and each row's number among them (from 0; null is -1)."""
+    """The categories that are used, sorted, and each row's number among them (null is -1)."""
     import numpy as np
 
-    found, codes = np.unique(indices.to_numpy(zero_copy_only=False), return_inverse=True)
-    missing = int(len(found) > 0 and found[0] == -1)
-    return [names[i] for i in found[missing:]], (codes - missing).astype(np.int32)
+    codes = indices.to_numpy(zero_copy_only=False)
+    used = sorted((names[i], i) for i in np.flatnonzero(np.bincount(codes[codes >= 0])))
+    place = np.full(len(names) + 1, -1, np.int32)  # the last one is null's, which is -1
+    place[[i for _, i in used]] = np.arange(len(used))
+    return [name for name, _ in used], place[codes]
 
 
 def verify(path: Path, table: str) -> "pd.DataFrame":
-    """Read a table and hold each run's rows to the sha that the file records of them.
-
-    RecordsError for whatever `read` refuses, and for rows that were changed since.
-    """
-    frame, recorded = read(path, table), metadata(path)["runs"]
-    arrow = fit(frame, table, paths.shown(path))
-    for run, about in recorded.items():
-        if rows_sha(arrow, table, run) != about["rows"]:
-            raise RecordsError(
-                f"{paths.shown(path)}: run: found other rows of {run} than it records, "
-                "wanted the same (remove the file to have it made again)"
-            )
-    return frame
+    """Read a table that work goes on from: as `read`, and not one without its texts."""
+    if metadata(path).get("redacted"):
+        raise RecordsError(
+            f"{paths.shown(path)}: found rows without their texts (redacted), wanted whole rows"
+        )
+    return read(path, table)

@@ -26,7 +26,10 @@ def fit(frame: "pd.DataFrame", table: str, file: str) -> pa.Table:
         if not column.optional or (name in frame and frame[name].notna().any())
     }
     arrays = [_array(frame[name], name, column, file) for name, column in kept.items()]
-    fields = [pa.field(name, c.type, nullable=c.nullable) for name, c in kept.items()]
+    fields = [
+        pa.field(name, array.type, nullable=column.nullable)
+        for (name, column), array in zip(kept.items(), arrays, strict=True)
+    ]
     plain = pa.table(arrays, schema=pa.schema(fields))
     keys = to_pandas(plain, table)[list(schema.key)]
     check_keys(keys, schema, file)
@@ -65,10 +68,12 @@ def _array(series: "pd.Series[Any]", name: str, column: Column, file: str) -> pa
     if column.decimals is not None:
         rounded = np.round(series.astype("float64").to_numpy(), column.decimals) + 0.0  # no -0.0
         series = pd.Series(rounded)
-    try:
-        return pa.array(series, type=column.type, from_pandas=True)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
-        raise misfit(file, name, f"values outside {column.type}", column) from None
+    for kind in column.types:
+        try:
+            return pa.array(series, type=kind, from_pandas=True)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+            pass
+    raise misfit(file, name, f"values outside {column.types[-1]}", column)
 
 
 def to_pandas(arrow: pa.Table, table: str) -> "pd.DataFrame":
@@ -96,6 +101,14 @@ def check_names(found: Sequence[str], table: str, file: str) -> None:
     for name in found:
         if name not in wanted or list(found).count(name) > 1:
             raise RecordsError(f"{file}: found column {name!r}, wanted only {', '.join(wanted)}")
+
+
+def check_types(found: pa.Schema, table: str, file: str) -> None:
+    """RecordsError unless the columns are those of the table, each of a type that it may have."""
+    check_names(found.names, table, file)
+    for name in found.names:
+        if found.field(name).type not in SCHEMAS[table].columns[name].types:
+            raise misfit(file, name, found.field(name).type, SCHEMAS[table].columns[name])
 
 
 def check_keys(frame: "pd.DataFrame", schema: Schema, file: str) -> None:

@@ -5,9 +5,8 @@ import json
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from grounded.records.files import metadata, store
+from grounded.records.files import rows_shas, sound, store, table_of
 from grounded.records.schemas import SCHEMAS
 
 
@@ -25,14 +24,17 @@ def redact(source: Path, target: Path, table: str) -> None:
 
     The same text has the same hash, so repetition can be seen and nothing read. The file says
     `redacted`, and still records the sha of the rows with their text: what was made from them is
-    current as long as they are. RecordsError for a file that is no table.
+    current as long as they are; as `redacted` it records the sha of what it holds. RecordsError
+    for a file that is no table, or whose rows were changed.
     """
-    about = metadata(source) | {"redacted": True}
-    arrow = pq.read_table(source, partitioning=None)
+    about = sound(source, table) | {"redacted": True}
+    arrow = table_of(source)
     for name in texts(table):
         hashed = [None if text is None else sha(text) for text in arrow[name].to_pylist()]
         place = arrow.column_names.index(name)
         arrow = arrow.set_column(place, arrow.schema.field(name), pa.array(hashed, pa.string()))
+    shas = rows_shas(arrow, table)
+    about["runs"] = {run: one | {"redacted": shas[run]} for run, one in about["runs"].items()}
     arrow = arrow.replace_schema_metadata({"grounded": json.dumps(about, sort_keys=True)})
     store(arrow, target)
 

@@ -18,6 +18,11 @@ class Column:
     decimals: int | None = None
     optional: bool = False
 
+    @property
+    def types(self) -> tuple[pa.DataType, ...]:
+        """The types that it may have: numbers of 16 bits are stored in 32 where they need them."""
+        return (self.type, pa.int32()) if self.type == pa.int16() else (self.type,)
+
 
 @dataclass(frozen=True)
 class Schema:

@@ -332,6 +332,6 @@ def _content(folder: Path) -> str | None:
 
 def _recorded(path: Path) -> dict[str, Any]:
     try:
-        return dict(records.metadata(path)["runs"])
+        return dict(records.sound(path, path.parent.name)["runs"])
     except GroundedError:
         return {}

@@ -50,7 +50,7 @@ def _own(plan: Plan, stage: str, unit: str) -> str:
         if not path.exists():
             return f"{paths.shown(path)} is missing"
         try:
-            recorded = records.metadata(path)["runs"]
+            recorded = records.sound(path, path.parent.name)["runs"]
         except GroundedError as error:
             return str(error)
         runs = plan.study.unit_runs(unit)

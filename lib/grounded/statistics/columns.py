@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from grounded import paths, records
-from grounded.records.fitting import RecordsError, check_keys, check_names, misfit
+from grounded.records.fitting import RecordsError, check_keys, check_types
 from grounded.records.schemas import SCHEMAS
 
 Codes = npt.NDArray[np.int64]
@@ -35,10 +35,7 @@ def read(
     records.metadata(file)  # refuses what is not a table of ours
     whole = pq.ParquetFile(file)  # a third of the time of `read_table`, which reads in batches
     found = whole.schema_arrow
-    check_names(found.names, table, shown)
-    for name in found.names:
-        if found.field(name).type != schema.columns[name].type:
-            raise misfit(shown, name, found.field(name).type, schema.columns[name])
+    check_types(found, table, shown)
     wanted = list(dict.fromkeys([*schema.key, *only, *columns]))
     stored = [name for name in wanted if name in found.names]
     try:
@@ -59,6 +56,7 @@ def read(
     key = number(frame, schema.key)
     if not (key[1:] > key[:-1]).all():  # in order they are unique, which is quick to see
         check_keys(frame, schema, shown)
+    records.sound(file, table)
     return frame[list(columns)]
 
 

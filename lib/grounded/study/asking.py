@@ -11,7 +11,6 @@ MICRO_TASKS = ("open_instructions", "arithmetic", "science", "multiple_choice", 
 MICRO_HARMFUL = ("orders", "questions", "role_play")
 MICRO_TWINS = tuple(f"{name}_twins" for name in MICRO_HARMFUL)
 MICRO_BENCHMARKS = (*MICRO_HARMFUL, "borderline", *MICRO_TWINS)  # `borderline` asks for nothing bad
-Number = Annotated[int, Field(gt=0, le=32767)]
 
 
 class Task(Part):
@@ -29,7 +28,7 @@ class Task(Part):
     test: str | None = None
     pattern: str | None = None
     examples: Count | None = None
-    test_items: Annotated[int, Field(ge=2, le=32767)] | None = None
+    test_items: Annotated[int, Field(ge=2)] | None = None
 
     @model_validator(mode="after")
     def _whole(self) -> "Task":
@@ -53,7 +52,7 @@ class Benchmark(Part):
     file: str | None = None
     column: str | None = None
     category: str | None = None
-    prompts: Number | None = None
+    prompts: Count | None = None
     harmful: bool = True
     optional: bool = False
 

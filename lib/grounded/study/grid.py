@@ -74,7 +74,7 @@ class Study(Part):
     alignment: Alignment | None = None
     acceptance: Acceptance | None = None
     tasks: Annotated[dict[Name, Task], Field(min_length=1)]
-    test_items: Annotated[int, Field(ge=2, le=32767)]
+    test_items: Annotated[int, Field(ge=2)]
     training: Training | None = None
     lora: dict[Name, Lora] = Field(default_factory=dict)
     seeds: tuple[Seed, ...] = ()
