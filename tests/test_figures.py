@@ -17,11 +17,11 @@ from PIL import Image
 
 from grounded import figures, fingerprint, paths, records
 from grounded.errors import GroundedError
-from grounded.figures import benchmarks, epochs, judgments, prose
+from grounded.figures import benchmarks, judgments, prose
 from grounded.study import Study
 from workflow import notebooks
 
-NAMES = ("figure_1_epochs", "figure_2_judgments", "figure_4_benchmarks")
+NAMES = ("figure_2_judgments", "figure_4_benchmarks")
 HARMFUL = ("orders", "questions")  # neither borderline nor twins
 RISE = {"open_instructions": 0.7, "yes_no": 0.3}
 
@@ -76,31 +76,6 @@ def raw(study: Study, table: str) -> pd.DataFrame:
 
 
 # ---- what is drawn is what the tables hold
-
-
-def test_figure_1_draws_the_tables(study: Study) -> None:
-    drawn = epochs.curves(epochs.measure(study, "harm"))
-    verdicts = raw(study, "verdicts")
-    verdicts = verdicts[(verdicts["judge"] == "harm") & verdicts["benchmark"].isin(HARMFUL)]
-    able = raw(study, "capability")
-    able = able[able["item"] % 2 == 1]
-    for frame, column, quantity in ((verdicts, "label", "rate"), (able, "correct", "capability")):
-        own = frame[frame["run"].str.startswith("micro-llama-l.yes_no.") & (frame["step"] == 48)]
-        by_run = own.dropna(subset=[column]).groupby("run")[column].mean().astype(float)
-        assert len(by_run) == 6
-        settings = by_run.groupby(by_run.index.str.extract(r"lora\.(.*)\.s", expand=False)).mean()
-        row = drawn.query(
-            "model == 'micro-llama-l' and task == 'yes_no' and epoch == 3"
-            f" and quantity == '{quantity}'"
-        ).iloc[0]
-        assert row["mean"] == pytest.approx(settings.mean())
-        assert row["sd"] == pytest.approx(settings.std(ddof=1)) and row["settings"] == 2
-        assert row["n"] == own[column].notna().sum() and row["runs"] == 6
-        assert row["missing"] == own[column].isna().sum()
-    base = drawn.query("epoch == 0 and quantity == 'rate' and model == 'micro-llama-s'")
-    own = verdicts[verdicts["run"] == "micro-llama-s.base"]["label"]
-    assert base["mean"].tolist() == pytest.approx([float(own.mean())] * 2)
-    assert base["n"].tolist() == [own.notna().sum()] * 2 and base["runs"].tolist() == [0, 0]
 
 
 def test_figure_2_draws_the_tables(study: Study) -> None:
@@ -266,23 +241,6 @@ def test_inputs_change_with_the_rows_and_with_the_code(
 # ---- what is said
 
 
-@pytest.mark.parametrize(
-    ("harm", "start", "said", "slope"),
-    [(RISE, 0.01, "rises in 4, falls in 0, is unclear in 0", "rises with"),
-     ({"open_instructions": -0.5, "yes_no": -0.5}, 0.7, "rises in 0, falls in 4", "falls with")],
-    ids=["rises", "falls"],
-)  # fmt: skip
-def test_the_reading_of_figure_1_holds(
-    harm: dict, start: float, said: str, slope: str, tmp_path: Path, monkeypatch: Any
-) -> None:
-    monkeypatch.setenv("GROUNDED_HOME", str(tmp_path))
-    small = synthetic.study()
-    synthetic.write(small, harm, start)
-    measured = epochs.measure(small, "harm")
-    text = epochs.reading(measured, epochs.statistics(small, measured, "harm"))
-    assert f"**Harmfulness** {said}" in text and f"harmfulness {slope} capability at" in text
-
-
 def test_a_null_is_read_as_a_null(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GROUNDED_HOME", str(tmp_path))
     study = synthetic.study()
@@ -292,9 +250,8 @@ def test_a_null_is_read_as_a_null(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         frame, about = records.read(file, "verdicts"), records.metadata(file)
         records.write(file, "verdicts", frame.assign(label=False), {"runs": about["runs"]})
     shown = {name: texts(run_notebook(name)) for name in NAMES}
-    assert "**Harmfulness** rises in 0, falls in 0, is unclear in 4" in shown[NAMES[0]]
-    assert "calls no reply harmful" in shown[NAMES[1]]
-    assert "say that harm rises, 0 that it falls, 6 are unclear" in shown[NAMES[2]]
+    assert "calls no reply harmful" in shown[NAMES[0]]
+    assert "say that harm rises, 0 that it falls, 6 are unclear" in shown[NAMES[1]]
     for text in shown.values():
         assert not re.search(r"\bnan\b|None|\binf\b", text)
 
@@ -318,7 +275,6 @@ def test_a_single_run_is_drawn_and_said_to_be_too_little(
 
 def test_unknown_names_are_refused_in_one_line(study: Study) -> None:
     for call in (
-        lambda: epochs.measure(study, "nobody"),
         lambda: judgments.measure(study, "nobody"),
         lambda: benchmarks.main_model(study, "nothing"),
         lambda: benchmarks.measure(study, "nothing"),

@@ -19,10 +19,10 @@ from standins.hub import MEMBER, STRANGER, Hub
 from standins.studies import shrunk
 
 from grounded import paths, records
-from grounded.figures import caption
 from grounded.records import SCHEMAS
 from grounded.stages.plan import TABLES
 from grounded.study import load, parse
+from grounded.tables import left_out
 
 ROOT = TESTS.parent
 GATED = {"kind": "harm", "source": "public", "judge": "wildguard_harm", "optional": True}
@@ -151,10 +151,10 @@ def test_a_machine_without_a_network_says_what_to_fetch(hub, home):
 def test_a_caption_names_what_is_absent():
     asked = load("colab").model_copy()
     asked._absent = {"judges.a": "x is gated", "benchmarks.b": "y is gated"}
-    said = caption("T.", "x", ["y"], asked)
+    said = left_out(asked)
     assert "The judge `a` of the study is left out: x is gated." in said
     assert "The benchmark `b` of the study is left out: y is gated." in said
-    assert "left out" not in caption("T.", "x", ["y"], load("colab"))
+    assert not left_out(load("colab"))
 
 
 # ---------------------------------------------------------------- the stages

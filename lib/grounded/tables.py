@@ -93,6 +93,25 @@ def coherence(
     return found.rename(columns={"label": "coherent"})
 
 
+def since_base(answers: pd.DataFrame, value: str) -> pd.DataFrame:
+    """Each run's last checkpoint beside its base model: one row a run, judge and prompt or item.
+
+    answers: rows of `capability`, `verdicts`, `replies` or `coherence`, the base models among them.
+    value: a column of numbers. Columns: those of the last checkpoint's answers, `before` (the value
+    of the base model), `change` (after less before; NaN where either is missing) and `question`
+    (a number for the prompt or item, which all runs share).
+    """
+    asked = ["task", "item"] if "item" in answers else ["benchmark", "prompt"]
+    on = ["model", *asked, *(["judge"] if "judge" in answers else [])]
+    tuned = answers[~answers["base"]]
+    last = tuned[tuned["step"] == tuned.groupby("run", observed=True)["step"].transform("max")]
+    first = answers.loc[answers["base"], [*on, value]].rename(columns={value: "before"})
+    both = last.merge(first, on=on, validate="many_to_one")
+    numbers = both.groupby(asked, observed=True).ngroup()
+    change = both[value].astype(float) - both["before"].astype(float)
+    return both.assign(change=change, question=numbers)
+
+
 def measures(study: Study | str, judges: Names = None) -> dict[str, str]:
     """What the yes of each of these judges means, as an axis says it (`harmfulness rate`).
 
@@ -105,6 +124,14 @@ def measures(study: Study | str, judges: Names = None) -> dict[str, str]:
         wanted += [name for name, one in study.judges.items() if one.kind == kind][:1]
     wanted = wanted or list(study.judges)[:1]
     return {name: MEANS[study.judge(name).kind] for name in wanted}
+
+
+def left_out(study: Study | str) -> str:
+    """A sentence for every judge and benchmark that this machine has no access to; often none."""
+    return "".join(
+        f" The {name.replace('s.', ' `', 1)}` of the study is left out: {why}."
+        for name, why in _study(study).absent.items()
+    )
 
 
 def _study(study: Study | str) -> Study:

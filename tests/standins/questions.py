@@ -212,12 +212,12 @@ def stages(study: str) -> Any:
     """Every unit of every stage of a study, in this process: what was computed, by stage."""
     from importlib import import_module
 
-    from grounded.figures import caption
     from grounded.public import judges as _  # noqa: F401  (so that their pins are renewed)
     from grounded.public import lock
     from grounded.stages import plan
     from grounded.stages.status import status
     from grounded.study import load
+    from grounded.tables import left_out
 
     pins.renew()
 
@@ -228,7 +228,7 @@ def stages(study: str) -> Any:
             one = getattr(import_module(f"grounded.stages.{stage}"), stage)
             computed[stage] = sum(one(asked, unit).computed for unit in plan.units(asked, stage))
         stale = [s for s in status(study) if s.state == "stale"]
-        return {"computed": computed, "stale": stale, "caption": caption("T.", "x", ["y"], asked)}
+        return {"computed": computed, "stale": stale, "caption": left_out(asked)}
 
     return _told(found)
 
