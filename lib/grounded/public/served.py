@@ -7,11 +7,11 @@ and tries again. Prompts go as they are: the server writes the chat template aro
 import asyncio
 import os
 import sys
-from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import openai
@@ -25,6 +25,9 @@ from grounded.public.asking import Asking, in_order
 # the model's author set changes what the model's first choice is.
 FIELDS: Mapping[str, object] = {"skip_special_tokens": False, "repetition_penalty": 1.0}
 Pair = tuple[int, Reply]  # the place of a prompt, and its reply
+T = TypeVar("T")
+A = TypeVar("A")
+P = TypeVar("P")
 
 
 @dataclass(frozen=True)
@@ -88,8 +91,25 @@ class Server:
         out or refuses, a name that it does not serve, or an answer without a reply in it. It
         names the URL, the model and the place of the prompt, and shows nothing of a text.
         """
-        bar = tqdm(total=len(prompts), desc=label, disable=label is None, file=sys.stderr)
-        with bar, closing(_stepped(self._replies(model, prompts, how))) as pairs:
+
+        async def ask(client: openai.AsyncOpenAI, prompt: str) -> Reply:
+            return await self._ask(client, model, prompt, how)
+
+        yield from self.each(model, prompts, ask, label)
+
+    def each(
+        self,
+        model: str,
+        items: Sequence[T],
+        ask: Callable[[openai.AsyncOpenAI, T], Awaitable[A]],
+        label: str | None = None,
+    ) -> Generator[tuple[int, A], None, None]:
+        """(place of the item, its answer), as they come; all else as `replies`.
+
+        ask: one request of the client; a ValueError of its own tells what an answer lacks.
+        """
+        bar = tqdm(total=len(items), desc=label, disable=label is None, file=sys.stderr)
+        with bar, closing(_stepped(self._each(model, items, ask))) as pairs:
             for found in pairs:
                 yield found
                 bar.update()
@@ -102,25 +122,25 @@ class Server:
             "max_retries": self.retries,
         }
 
-    async def _replies(
-        self, model: str, prompts: Sequence[str], how: Asking
-    ) -> AsyncGenerator[Pair, None]:
+    async def _each(
+        self, model: str, items: Sequence[T], ask: Callable[[openai.AsyncOpenAI, T], Awaitable[A]]
+    ) -> AsyncGenerator[tuple[int, A], None]:
         gate = asyncio.Semaphore(self.concurrency)
         failed: list[GroundedError] = []
 
-        async def one(place: int, prompt: str) -> Pair | None:
+        async def one(place: int, item: T) -> tuple[int, A] | None:
             async with gate:
                 if failed:
                     return None
                 try:
-                    return place, await self._ask(client, model, prompt, how)
+                    return place, await ask(client, item)
                 except (openai.OpenAIError, ValueError) as error:
                     line = f"{self.shown}: {model}: prompt {place}: {_line(error, self)}"
                     failed.append(GroundedError(line))
                     return None
 
         async with openai.AsyncOpenAI(**self._how()) as client:
-            tasks = [asyncio.create_task(one(*pair)) for pair in enumerate(prompts)]
+            tasks = [asyncio.create_task(one(*pair)) for pair in enumerate(items)]
             try:
                 for done in asyncio.as_completed(tasks):
                     if (found := await done) is not None:
@@ -145,7 +165,7 @@ class Server:
         return _reply(answer)
 
 
-class _NoReply(ValueError):
+class NoAnswer(ValueError):
     """An answer without a reply in it."""
 
 
@@ -158,23 +178,23 @@ def _reply(answer: Any) -> Reply:
     """
     choices = getattr(answer, "choices", None)
     if not choices or getattr(choices[0], "message", None) is None:
-        raise _NoReply("found an answer without choices, wanted one of a chat completion")
+        raise NoAnswer("found an answer without choices, wanted one of a chat completion")
     text, finish, usage = choices[0].message.content, choices[0].finish_reason, answer.usage
     if finish not in ("stop", "length"):
-        raise _NoReply(f"finish reason: found {finish!r}, wanted stop or length")
+        raise NoAnswer(f"finish reason: found {finish!r}, wanted stop or length")
     written = getattr(usage, "completion_tokens", None)
     if not isinstance(written, int):
-        raise _NoReply("found an answer without usage, wanted its completion_tokens")
+        raise NoAnswer("found an answer without usage, wanted its completion_tokens")
     tokens = written - (finish == "stop")
     if not text and (finish, tokens) != ("stop", 0):
-        raise _NoReply(f"found an empty answer of {written} tokens, wanted a text")
+        raise NoAnswer(f"found an empty answer of {written} tokens, wanted a text")
     return Reply(text or "", finish, tokens)
 
 
 def _line(error: Exception, server: Server) -> str:
     """What went wrong, in place of the client's own words, which may repeat a prompt or a key."""
     tries = f"{server.retries + 1} tries"
-    if isinstance(error, _NoReply):
+    if isinstance(error, NoAnswer):
         return str(error)
     if isinstance(error, openai.APITimeoutError):
         return f"found no answer within {server.timeout:g} s in {tries}, wanted one"
@@ -194,13 +214,13 @@ def _line(error: Exception, server: Server) -> str:
     return f"found an answer that cannot be read ({type(error).__name__}), wanted JSON"
 
 
-def _stepped(found: AsyncGenerator[Pair, None]) -> Generator[Pair, None, None]:
+def _stepped(found: AsyncGenerator[P, None]) -> Generator[P, None, None]:
     """What an asynchronous generator yields, from a thread of its own.
 
     The thread of a notebook already runs an event loop, which cannot run another.
     """
 
-    async def step() -> Pair | None:
+    async def step() -> P | None:
         return await anext(found, None)
 
     with ThreadPoolExecutor(1) as thread:
