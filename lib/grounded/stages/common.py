@@ -91,7 +91,7 @@ class Rows:
     """
 
     def __init__(self, plan: Plan, stage: str, unit: str) -> None:
-        self.study, self.stage, self.unit = plan.study, stage, unit
+        self.plan, self.study, self.stage, self.unit = plan, plan.study, stage, unit
         self.runs = plan.study.unit_runs(unit)
         self.inputs = {run.id: _wanted(plan, stage, run) for run in self.runs}
         self._tables: Frames | None = None
@@ -155,7 +155,13 @@ class Rows:
         metadata = {
             **facts,
             "study": self.study.name,
-            "runs": {run: {"inputs": sha} for run, sha in self.inputs.items()},
+            "runs": {
+                run.id: {
+                    "inputs": self.inputs[run.id],
+                    "values": self.plan.values(self.stage, run),  # of the inputs, all but the code
+                }
+                for run in self.runs
+            },
         }
         paths_out = outputs(self.study, self.stage, self.unit)
         for table, path in zip(TABLES[self.stage], paths_out, strict=True):

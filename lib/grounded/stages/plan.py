@@ -5,6 +5,7 @@ The stages and `status` compute their fingerprints here and nowhere else, so the
 
 import json
 from collections.abc import Callable
+from copy import copy
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -216,6 +217,12 @@ class Plan:
         """The fingerprint of a run at one of the three stages that write tables."""
         inputs: str | None = getattr(self, stage)(run)
         return inputs
+
+    def values(self, stage: str, run: Run) -> str | None:
+        """`inputs` without the code: two fingerprints of the same values differ by code alone."""
+        bare = copy(self)
+        bare._code = lambda *_: {}
+        return bare.inputs(stage, run)
 
     def rows(self, table: str, run: Run) -> str | None:
         """The sha of a run's rows, as its table records it; None where it is not there."""
