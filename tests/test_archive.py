@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -19,7 +20,7 @@ from grounded import paths, records
 from grounded.errors import GroundedError
 from grounded.records.redacted import redact, sha, texts
 from grounded.study import Study
-from workflow import archive
+from workflow import archive, unpack
 
 RISE = {"open_instructions": 0.7, "yes_no": 0.3}
 
@@ -97,7 +98,7 @@ def test_a_fresh_folder_has_the_same_study_and_draws_the_same_figures(
     before = {f.name: f.read_bytes() for f in folder.iterdir()}
     tables = {f: f.read_bytes() for f in paths.data(study.name).rglob("*.parquet")}
     monkeypatch.setenv("GROUNDED_HOME", str(tmp_path / "elsewhere"))
-    assert archive.bring(kept) == study.name
+    assert unpack.bring(kept) == study.name
     for file, content in tables.items():
         again = paths.data(study.name) / file.relative_to(tmp_path / "home/data/synthetic")
         assert again.read_bytes() == content
@@ -107,10 +108,10 @@ def test_a_fresh_folder_has_the_same_study_and_draws_the_same_figures(
         file.unlink()
     run_notebook("figure_1_epochs")
     assert {f.name: f.read_bytes() for f in fresh.iterdir()} == before
-    archive.bring(kept)  # once more changes nothing
+    unpack.bring(kept)  # once more changes nothing
     paths.study_file(study.name).write_text("name: mine\n")
     with pytest.raises(GroundedError, match="study.yaml: found another content than the archive"):
-        archive.bring(kept)
+        unpack.bring(kept)
     assert paths.study_file(study.name).read_text() == "name: mine\n"
 
 
@@ -157,21 +158,118 @@ def test_an_archive_that_was_changed_puts_nothing_in_place(
     for changed, message in (
         ({name: b"name: other"}, f"{name}: found sha256 .*, wanted [0-9a-f]{{64}}"),
         ({name: None}, f"{name}: found sha256 no such file, wanted [0-9a-f]{{64}}"),
-        ({"data/new": b"x"}, "data/new: found sha256 .*, wanted no such file"),
+        ({"data/synthetic/new": b"x"}, "data/synthetic/new: found sha256 .*, wanted no such file"),
         ({archive.METADATA: b"{"}, "wanted an archive of `make export`"),
     ):
         with pytest.raises(GroundedError, match=message):
-            archive.bring(packed(changed))  # type: ignore[arg-type]
+            unpack.bring(packed(changed))  # type: ignore[arg-type]
     graph = json.loads(files[archive.METADATA])
     outside = "data/../../outside"
     graph["@graph"].append({"@id": outside, "sha256": hashlib.sha256(b"x").hexdigest()})
     with pytest.raises(GroundedError, match="found the name 'data/../../outside'"):
-        archive.bring(packed({outside: b"x", archive.METADATA: json.dumps(graph).encode()}))
+        unpack.bring(packed({outside: b"x", archive.METADATA: json.dumps(graph).encode()}))
     assert not (tmp_path / "elsewhere").exists()
     nothing = tmp_path / "nothing.zip"
     nothing.write_bytes(b"PK")
     with pytest.raises(GroundedError, match="wanted an archive"):
-        archive.bring(nothing)
+        unpack.bring(nothing)
+
+
+TINY = Path(__file__).parent / "studies" / "tiny" / "study.yaml"
+ASKS = "data/tiny/study.yaml"
+
+
+def zipped(
+    file: Path, files: dict[str, bytes], metadata: object = None, compression: int = 0
+) -> Path:
+    """A zip of these files, and metadata that name each with its sha256 (or others)."""
+    sums = [{"@id": n, "sha256": hashlib.sha256(c).hexdigest()} for n, c in files.items()]
+    with zipfile.ZipFile(file, "w", compression) as opened:
+        for name, content in files.items():
+            opened.writestr(name, content)
+        told = {"@graph": sums} if metadata is None else metadata
+        opened.writestr(unpack.METADATA, told if isinstance(told, bytes) else json.dumps(told))
+    return file
+
+
+HOSTILE: dict[str, tuple[dict[str, bytes], object, str]] = {
+    "another folder": ({"data/tiny2/study.yaml": b"@"}, None, "name: found 'tiny', wanted its"),
+    "a folder too deep": ({"data/a/b/study.yaml": b"@"}, None, "found a below data/ and figures/"),
+    "no study": ({"figures/tiny/a.png": b"x"}, None, "wanted one study, with its study.yaml"),
+    "nothing": ({}, None, "found nothing below data/ and figures/"),
+    "two studies": ({ASKS: b"@", "data/micro/x": b"x"}, None, "found micro, tiny below data/"),
+    "figures of another": ({ASKS: b"@", "figures/micro/x": b"x"}, None, "found micro, tiny below"),
+    "no folder": ({ASKS: b"@", "data/x": b"x"}, None, "found tiny, x below data/"),
+    "a folder's entry": ({ASKS: b"@", "data/tiny/runs/": b""}, None, "found the name 'data/tiny/r"),
+    "a file as a folder": (
+        {ASKS: b"@", "data/tiny/runs": b"x", "data/tiny/runs/a": b"x"}, None,
+        "found 'data/tiny/runs' as a file and as a folder",
+    ),
+    "the study a folder": ({f"{ASKS}/a": b"x"}, None, "wanted one study, with its study.yaml"),
+    "outside": ({ASKS: b"@", "data/tiny/../../x": b"x"}, None, "found the name 'data/tiny/../../x"),
+    "absolute": ({ASKS: b"@", "/tmp/x": b"x"}, None, "found the name '/tmp/x'"),
+    "another world's": ({ASKS: b"@", "data\\tiny\\x": b"x"}, None, "found the name 'data"),
+    "a control character": ({ASKS: b"@", "data/tiny/\x07": b"x"}, None, "found the name 'data/tin"),
+    "no study file": ({ASKS: b"name: ["}, None, "data/tiny/study.yaml: line 1"),
+    "a study in Latin-1": ({ASKS: b"about: \xfc"}, None, "wanted an archive of `make export`"),
+    "a huge study": ({ASKS: b"a" * 1_000_001}, None, "found more than 1,000,000 bytes"),
+    "no id": ({ASKS: b"@"}, {"@graph": [{"sha256": "x"}]}, "found Field required, wanted an arch"),
+    "numbers": ({ASKS: b"@"}, {"@graph": [1, 2]}, "wanted an archive of `make export`"),
+    "no graph": ({ASKS: b"@"}, [], "wanted an archive of `make export`"),
+    "deep": ({ASKS: b"@"}, b"[" * 100_000, "wanted an archive of `make export`"),
+    "no sums": ({ASKS: b"@"}, {"@graph": []}, "wanted no such file"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_an_archive_that_does_not_fit_is_one_line_and_writes_nothing(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GROUNDED_HOME", str(tmp_path / "home"))
+    files, metadata, line = HOSTILE[kind]
+    files = {n: TINY.read_bytes() if c == b"@" else c for n, c in files.items()}
+    file = zipped(tmp_path / "a.zip", files, metadata)
+    with pytest.raises(GroundedError) as error:
+        unpack.bring(file)
+    assert line in str(error.value) and "\n" not in str(error.value)
+    assert str(error.value).startswith(f"{file}: ")
+    assert [p.name for p in tmp_path.rglob("*")] == ["a.zip"]
+
+
+def test_an_archive_is_weighed_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GROUNDED_HOME", str(tmp_path / "home"))
+    files = {ASKS: TINY.read_bytes(), "data/tiny/x": bytes(10**7)}
+    bomb = zipped(tmp_path / "bomb.zip", files, compression=zipfile.ZIP_DEFLATED)
+    assert bomb.stat().st_size < 20_000
+    monkeypatch.setattr(unpack, "LARGEST", 10**7)
+    with pytest.raises(GroundedError, match="found 10,00.* bytes unpacked, wanted 10,000,000 at"):
+        unpack.bring(bomb)
+    monkeypatch.undo()
+    monkeypatch.setenv("GROUNDED_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(unpack.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(9, 9, 0))
+    with pytest.raises(GroundedError, match="found 0 bytes free in .*, wanted room for 10,00"):
+        unpack.bring(bomb)
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_file_where_a_folder_belongs_on_this_machine_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GROUNDED_HOME", str(tmp_path / "home"))
+    file = zipped(tmp_path / "a.zip", {ASKS: TINY.read_bytes(), "data/tiny/runs/a": b"x"})
+    for taken, folder in ((tmp_path / "home/data/tiny/runs", False),
+                          (tmp_path / "home/data/tiny/runs/a", True)):  # fmt: skip
+        (taken if folder else taken.parent).mkdir(parents=True)
+        if not folder:
+            taken.write_bytes(b"mine")
+        with pytest.raises(GroundedError, match="found a file where the archive has a folder, or"):
+            unpack.bring(file)
+        assert not paths.study_file("tiny").exists()
+        shutil.rmtree(tmp_path / "home")
+    assert unpack.bring(file) == "tiny"
+    assert (tmp_path / "home/data/tiny/runs/a").read_bytes() == b"x"
 
 
 def test_a_study_that_is_not_measured_cannot_be_exported(study: Study) -> None:

@@ -205,9 +205,9 @@ def main() -> int:
             new(asked.study)
             return 0
         if asked.target == "import":
-            from workflow import archive
+            from workflow import unpack
 
-            print(f"{archive.bring(Path(asked.study))}: put in place")
+            print(f"{unpack.bring(Path(asked.study))}: put in place")
             return 0
         targets[asked.target](ready(asked.study), asked.jobs)
     except GroundedError as error:

@@ -12,19 +12,19 @@ import subprocess
 import tempfile
 import zipfile
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from rocrate.model.contextentity import ContextEntity
 from rocrate.rocrate import ROCrate
 
-from grounded import paths, study
+from grounded import paths
 from grounded.errors import GroundedError
 from grounded.records import SCHEMAS, replacing
 from grounded.records.redacted import redact
 from grounded.study import Study
 from workflow.notebooks import read
+from workflow.unpack import METADATA
 
-METADATA = "ro-crate-metadata.json"
 BESIDE = (
     "README.md", "CHANGELOG.md", "CITATION.cff", "LICENSE", "REUSE.toml", "LICENSES",
     "requirements.in", "requirements.lock", "environment.yml", "data/README.md", "notebooks",
@@ -32,7 +32,6 @@ BESIDE = (
 TYPES = {".parquet": "application/vnd.apache.parquet", ".ipynb": "application/x-ipynb+json",
          ".yaml": "application/yaml", ".safetensors": "application/octet-stream"}  # fmt: skip
 LICENCES = {"figures": "CC-BY-4.0", "data": "CC-BY-4.0", "notebooks": "Apache-2.0"}  # as REUSE.toml
-WRITABLE = ("data", "figures")  # what an archive may put in place
 DATE = (1980, 1, 1, 0, 0, 0)  # of every file in the zip: the earliest that the format knows
 
 
@@ -128,46 +127,6 @@ def _crate(asked: Study, content: dict[str, Path]) -> bytes:
                      {"name": "Statistics, figures and executed notebooks", **when})  # fmt: skip
     text = json.dumps(crate.metadata.generate(), indent=1, sort_keys=True, ensure_ascii=False)
     return (text + "\n").encode("utf-8")
-
-
-def bring(archive: Path) -> str:
-    """Put the data and figures of an archive in place; the study's name.
-
-    Every file is held to its sha256 first, and none is written unless all fit. GroundedError for
-    a file that is no such archive, a changed or missing file, a name that leads elsewhere, and
-    for a file that is there already with another content.
-    """
-    try:
-        with zipfile.ZipFile(archive) as opened:
-            graph = json.loads(opened.read(METADATA))["@graph"]
-            files = {name: opened.read(name) for name in opened.namelist() if name != METADATA}
-    except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
-        found = " ".join(str(error).split())
-        raise GroundedError(
-            f"{archive}: found {found}, wanted an archive of `make export`"
-        ) from None
-    told = {one["@id"]: one["sha256"] for one in graph if "sha256" in one}
-    for name in sorted(told.keys() | files.keys()):
-        found = _sha(files[name]) if name in files else "no such file"
-        if found != told.get(name, "nothing"):
-            wanted = told.get(name, "no such file")
-            raise GroundedError(f"{archive}: {name}: found sha256 {found}, wanted {wanted}")
-    wanted = {n: content for n, content in files.items() if n.partition("/")[0] in WRITABLE}
-    wanted.pop("data/README.md", None)
-    for name, content in wanted.items():
-        if ".." in PurePosixPath(name).parts or PurePosixPath(name).is_absolute():
-            raise GroundedError(f"{archive}: found the name {name!r}, wanted one below data/")
-        place = paths.home() / name
-        if place.exists() and place.read_bytes() != content:
-            raise GroundedError(
-                f"{paths.shown(place)}: found another content than the archive has, wanted the "
-                "same or no file; nothing was changed (move it away first)"
-            )
-    for name, content in sorted(wanted.items()):
-        with replacing(paths.home() / name) as temporary:
-            temporary.write_bytes(content)
-    named = next(n for n in wanted if n.endswith("/study.yaml"))
-    return study.load(named.split("/")[1]).name
 
 
 def _put(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
