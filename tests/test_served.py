@@ -5,7 +5,7 @@ import json
 import socket
 import threading
 import traceback
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -32,7 +32,9 @@ class Tiny(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.models = models
         self.lock = threading.Lock()
-        self.asked, self.keys = [], set()
+        self.asked, self.keys, self.headers = [], set(), []
+        self.listed = None  # what it answers in place of its list of models
+        self.over = None  # an event: until it is set, answers drip
         self.before = lambda request: None
 
     @property
@@ -49,14 +51,18 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         assert self.path == "/v1/models"
+        self.server.headers.append(dict(self.headers))
         listed = [{"id": name, "object": "model"} for name in self.server.models]
-        self.say(200, {"object": "list", "data": listed})
+        with suppress(OSError):  # the client did not wait
+            said = {"object": "list", "data": listed}
+            self.say(200, said if self.server.listed is None else self.server.listed)
 
     def do_POST(self):
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         with self.server.lock:
             self.server.asked.append(request)
             self.server.keys.add(self.headers["Authorization"])
+            self.server.headers.append(dict(self.headers))
         given = self.server.before(request)
         if given is None and self.path != "/v1/chat/completions":
             given = 404, {"error": {"message": "no such path"}}
@@ -84,6 +90,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(said)))
         self.send_header("retry-after-ms", "1")  # the client waits half a second otherwise
         self.end_headers()
+        while self.server.over and not self.server.over.wait(0.02):
+            self.wfile.write(b" ")
         self.wfile.write(said)
 
 
@@ -111,7 +119,8 @@ def serving(**models):
 
 @pytest.fixture(autouse=True)
 def no_key(monkeypatch):
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    for name in ("OPENAI_API_KEY", "GROUNDED_API_KEY", "GROUNDED_SERVER"):
+        monkeypatch.delenv(name, raising=False)
 
 
 def failure(server, asked, model="base", kept=None, **how):
@@ -282,18 +291,38 @@ def test_a_name_that_is_not_served_is_one_line():
     assert len(server.asked) == 1  # trying again would not help
 
 
+UNFIT = "found an answer that does not fit (%s"
+
+
 @pytest.mark.parametrize(
     ("answer", "found"),
     [
         (completion("", "stop", 5), "found an empty answer of 5 tokens, wanted a text"),
         (completion(None, "length", 12), "found an empty answer of 12 tokens, wanted a text"),
-        (completion("", "stop", 0), "found an empty answer of 0 tokens, wanted a text"),
-        (completion("w1", "content_filter", 2), "finish reason: found 'content_filter'"),
-        ({**completion("w1", "stop", 2), "choices": []}, "found an answer without choices"),
+        (
+            completion("", "stop", 0),
+            UNFIT % "usage.completion_tokens: Input should be greater than",
+        ),
+        (completion("w1", "stop", -5), UNFIT % "usage.completion_tokens: Input should be greater"),
+        (
+            completion("w1", "stop", True),
+            UNFIT % "usage.completion_tokens: Input should be a valid",
+        ),
+        (
+            completion(7, "stop", 2),
+            UNFIT % "choices.0.message.content: Input should be a valid str",
+        ),
+        (completion("w1", 7, 2), UNFIT % "choices.0.finish_reason: Input should be a valid string"),
+        ({**completion("w1", "stop", 2), "choices": []}, UNFIT % "choices: List should have at"),
+        ({**completion("w1", "stop", 2), "choices": [1]}, UNFIT % "choices.0: Input should be an"),
         ({**completion("w1", "stop", 2), "usage": None}, "found an answer without usage"),
-        ({**completion("w1", "stop", 2), "usage": {}}, "found an answer without usage"),
-        (b"<html>", "found an answer that cannot be read"),
-        (b'"w1"', "found an answer without choices"),
+        ({**completion("w1", "stop", 2), "usage": {}}, UNFIT % "usage.completion_tokens: Field re"),
+        (b"<html>", UNFIT % "the answer: Invalid JSON"),
+        (b'{"choices": "\\ud800"}', UNFIT % "the answer: Invalid JSON"),
+        (b"\xff", UNFIT % "the answer: "),
+        (b"", UNFIT % "the answer: Invalid JSON"),
+        (b"[" * 10_000, UNFIT % "the answer: Invalid JSON"),
+        (b'"w1"', UNFIT % "the answer: Input should be an object"),
     ],
 )
 def test_an_answer_without_a_reply_is_one_line(answer, found):
@@ -302,16 +331,67 @@ def test_an_answer_without_a_reply_is_one_line(answer, found):
         assert f"prompt 0: {found}" in failure(server, ["w1"])
 
 
+@pytest.mark.parametrize("reason", ["content_filter", "abort", None])
+def test_a_reply_that_ended_for_no_known_reason_counts_as_cut_off(reason):
+    with serving() as server:
+        server.before = lambda request: (200, completion("w1 w2", reason, 2))
+        assert Server(server.url).reply("base", ["w1"], HOW) == [Reply("w1 w2", "length", 2)]
+
+
+@pytest.mark.parametrize("listed", [b"<html>", b"[]", b"7", {"data": 1}, {"data": [{"id": 1}]}, {}])
+def test_a_list_of_models_that_is_none_is_one_line(listed):
+    with serving() as server:
+        server.listed = listed
+        with pytest.raises(GroundedError) as e:
+            Server(server.url).models()
+    assert str(e.value).startswith(f"{server.url}: {UNFIT % ''}") and "\n" not in str(e.value)
+
+
+def test_a_server_that_drips_its_answer_is_one_line():
+    with serving() as server:
+        server.over = threading.Event()
+        there = Server(server.url, timeout=0.2, retries=1)
+        told = "found no answer within 0.2 s in 2 tries, wanted one"
+        with pytest.raises(GroundedError, match=told):
+            there.models()
+        with pytest.raises(GroundedError, match=f"prompt 0: {told}"):
+            there.reply("base", ["w1"], HOW)
+        server.over.set()
+
+
 @pytest.mark.parametrize("status", [401, 403])
-def test_the_key_is_the_environments_and_in_no_line_or_log(status, monkeypatch, caplog):
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+def test_the_key_goes_to_the_users_own_server_and_into_no_line_or_log(status, monkeypatch, caplog):
+    monkeypatch.setenv("GROUNDED_API_KEY", KEY)
     with serving() as server, caplog.at_level("DEBUG"):
+        monkeypatch.setenv("GROUNDED_SERVER", server.url.removesuffix("/v1"))
         Server(server.url).reply("base", ["w1"], HOW)
         server.before = lambda request: (status, {"error": {"message": f"bad key {KEY}"}})
         line = failure(server, ["w1"])
     assert server.keys == {f"Bearer {KEY}"}
-    assert f"found no access (status {status}), wanted its key as OPENAI_API_KEY" in line
+    assert f"found no access (status {status}), wanted its address as GROUNDED_SERVER" in line
     assert caplog.text and KEY not in caplog.text + line
+
+
+def test_no_key_and_no_name_go_to_a_server_that_a_study_brings(monkeypatch):
+    for name in ("OPENAI_API_KEY", "GROUNDED_API_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"):
+        monkeypatch.setenv(name, KEY)
+    with serving() as server:
+        port = server.server_port
+        others = (
+            "",
+            "http://localhost:1/v1",
+            f"https://127.0.0.1:{port}",
+            f"http://127.0.0.1:{port ^ 1}",
+        )
+        for mine in others:
+            monkeypatch.setenv("GROUNDED_SERVER", mine)
+            there = Server(server.url)
+            there.models()
+            there.reply("base", ["w1"], HOW)
+        monkeypatch.setenv("GROUNDED_SERVER", "http://127.0.0.1:many")
+        with pytest.raises(GroundedError, match="GROUNDED_SERVER: found Port could not be cast"):
+            there.reply("base", ["w1"], HOW)
+    assert server.keys == {"Bearer EMPTY"} and KEY not in str(server.headers)
 
 
 def test_a_bar_shows_what_is_left_to_who_wants_one(capsys):

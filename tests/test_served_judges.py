@@ -110,7 +110,7 @@ def test_what_the_server_or_the_text_lacks_is_one_line():
     with pytest.raises(GroundedError, match="judge x: prompt text: found other slots, wanted"):
         answered({}, text="{prompt} alone", **WORDS)
     with pytest.raises(
-        GroundedError, match="guard: prompt 0: found an answer without choices"
+        GroundedError, match="guard: prompt 0: found an answer that does not fit .choices:"
     ) as e:
         answered({"": {"id": "x", "choices": []}}, pairs=PAIRS[:1], **WORDS)
     assert "\n" not in str(e.value) and "kite" not in str(e.value)

@@ -11,10 +11,11 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapp
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 
 import openai
+from pydantic import BaseModel, Field, ValidationError
 from tqdm import tqdm
 
 from grounded.errors import GroundedError
@@ -35,9 +36,11 @@ class Server:
     """Where replies come from, and how it is asked.
 
     url: up to and with /v1. concurrency: prompts under way at a time. timeout: seconds that one
-    try may take. retries: tries after the first, for errors that may pass (the client's choice:
-    no connection, timeouts, status 408, 409, 429 and from 500). fields: added to every request.
-    The key is the environment's OPENAI_API_KEY, or EMPTY for a server that wants none.
+    try may take, and times the tries all of them, however slowly an answer drips in. retries:
+    tries after the first, for errors that may pass (the client's choice: no connection, timeouts,
+    status 408, 409, 429 and from 500). fields: added to every request.
+    The key is the environment's GROUNDED_API_KEY, and goes to the server that GROUNDED_SERVER
+    names alone: a study, which names servers too, may come from anybody. Others are sent EMPTY.
     """
 
     url: str
@@ -68,11 +71,17 @@ class Server:
 
         GroundedError for a server that is down, refuses or times out.
         """
+
+        async def ask() -> bytes:
+            async with openai.AsyncOpenAI(**self._how()) as client, self._in_time():
+                return (await client.models.with_raw_response.list()).content
+
         try:
-            with openai.OpenAI(**self._how()) as client:
-                return sorted(model.id for model in client.models.list())
-        except (openai.OpenAIError, ValueError) as error:
+            with ThreadPoolExecutor(1) as thread:
+                listed = _Models.model_validate_json(thread.submit(asyncio.run, ask()).result())
+        except (openai.OpenAIError, ValueError, TimeoutError) as error:
             raise GroundedError(f"{self.shown}: {_line(error, self)}") from None
+        return sorted(model.id for model in listed.data)
 
     def reply(
         self, model: str, prompts: Sequence[str], how: Asking, label: str | None = None
@@ -117,10 +126,17 @@ class Server:
     def _how(self) -> dict[str, Any]:
         return {
             "base_url": self.url,
-            "api_key": os.environ.get("OPENAI_API_KEY") or "EMPTY",
+            "api_key": _key(self.url),
             "timeout": self.timeout,
             "max_retries": self.retries,
+            # the client would tell every server whose customer the user is
+            "default_headers": dict.fromkeys(
+                ("OpenAI-Organization", "OpenAI-Project"), openai.Omit()
+            ),
         }
+
+    def _in_time(self) -> asyncio.Timeout:
+        return asyncio.timeout(self.timeout * (self.retries + 1))
 
     async def _each(
         self, model: str, items: Sequence[T], ask: Callable[[openai.AsyncOpenAI, T], Awaitable[A]]
@@ -133,8 +149,9 @@ class Server:
                 if failed:
                     return None
                 try:
-                    return place, await ask(client, item)
-                except (openai.OpenAIError, ValueError) as error:
+                    async with self._in_time():
+                        return place, await ask(client, item)
+                except (openai.OpenAIError, ValueError, TimeoutError) as error:
                     line = f"{self.shown}: {model}: prompt {place}: {_line(error, self)}"
                     failed.append(GroundedError(line))
                     return None
@@ -154,7 +171,8 @@ class Server:
 
     async def _ask(self, client: openai.AsyncOpenAI, model: str, prompt: str, how: Asking) -> Reply:
         template = {"chat_template_kwargs": dict(how.options)} if how.options else {}
-        answer = await client.chat.completions.create(
+        answer = await completion(
+            client,
             model=model,
             messages=[{"role": "user", "content": prompt}],
             max_tokens=how.max_new_tokens,
@@ -165,30 +183,90 @@ class Server:
         return _reply(answer)
 
 
+class Token(BaseModel):
+    """A token that an answer might have begun with, and the logarithm of its probability."""
+
+    token: str
+    logprob: Annotated[float, Field(le=0)]
+
+
+class _Place(BaseModel):
+    top_logprobs: list[Token] = []
+
+
+class _Logprobs(BaseModel):
+    content: list[_Place] | None = None
+
+
+class _Message(BaseModel):
+    content: str | None = None
+
+
+class Choice(BaseModel):
+    """What a server says to one request."""
+
+    message: _Message
+    finish_reason: str | None = None
+    logprobs: _Logprobs | None = None
+
+
+class _Usage(BaseModel):
+    completion_tokens: Annotated[int, Field(strict=True, gt=0, lt=2**31)]
+
+
+class Completion(BaseModel):
+    """A chat completion: of OpenAI's schema what is read here, and nothing else is trusted."""
+
+    choices: Annotated[list[Choice], Field(min_length=1)]
+    usage: _Usage | None = None
+
+
+class _Model(BaseModel):
+    id: str
+
+
+class _Models(BaseModel):
+    data: list[_Model]
+
+
+async def completion(client: openai.AsyncOpenAI, **request: Any) -> Completion:
+    """What the server answers to one request; pydantic's ValidationError for anything else."""
+    raw = await client.chat.completions.with_raw_response.create(**request)
+    return Completion.model_validate_json(raw.content)
+
+
 class NoAnswer(ValueError):
     """An answer without a reply in it."""
 
 
-def _reply(answer: Any) -> Reply:
-    """The reply in a chat completion.
+def _reply(answer: Completion) -> Reply:
+    """The reply in a chat completion. One that ended for no known reason counts as cut off.
 
     The tokens of one that stopped count its end token, which is no part of a reply. A model that
     ends at once gives an empty reply of that one token: it is a reply. An empty text of more
-    tokens or none is not: the server lost it, or put it elsewhere (as reasoning, say).
+    tokens is not: the server lost it, or put it elsewhere (as reasoning, say).
     """
-    choices = getattr(answer, "choices", None)
-    if not choices or getattr(choices[0], "message", None) is None:
-        raise NoAnswer("found an answer without choices, wanted one of a chat completion")
-    text, finish, usage = choices[0].message.content, choices[0].finish_reason, answer.usage
-    if finish not in ("stop", "length"):
-        raise NoAnswer(f"finish reason: found {finish!r}, wanted stop or length")
-    written = getattr(usage, "completion_tokens", None)
-    if not isinstance(written, int):
+    text, stopped = answer.choices[0].message.content, answer.choices[0].finish_reason == "stop"
+    if answer.usage is None:
         raise NoAnswer("found an answer without usage, wanted its completion_tokens")
-    tokens = written - (finish == "stop")
-    if not text and (finish, tokens) != ("stop", 0):
-        raise NoAnswer(f"found an empty answer of {written} tokens, wanted a text")
-    return Reply(text or "", finish, tokens)
+    tokens = answer.usage.completion_tokens - stopped
+    if not text and not (stopped and tokens == 0):
+        raise NoAnswer(f"found an empty answer of {tokens + stopped} tokens, wanted a text")
+    return Reply(text or "", "stop" if stopped else "length", tokens)
+
+
+def _key(url: str) -> str:
+    mine = os.environ.get("GROUNDED_SERVER", "")
+    try:
+        same = _origin(mine) == _origin(url)
+    except ValueError as error:
+        raise GroundedError(f"GROUNDED_SERVER: found {error}, wanted http(s)://host:port") from None
+    return (same and os.environ.get("GROUNDED_API_KEY")) or "EMPTY"
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
 
 def _line(error: Exception, server: Server) -> str:
@@ -196,14 +274,21 @@ def _line(error: Exception, server: Server) -> str:
     tries = f"{server.retries + 1} tries"
     if isinstance(error, NoAnswer):
         return str(error)
-    if isinstance(error, openai.APITimeoutError):
+    if isinstance(error, ValidationError):  # without what was found, which may be a text
+        fault = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(map(str, fault["loc"])) or "the answer"
+        return f"found an answer that does not fit ({where}: {fault['msg']}), wanted OpenAI's form"
+    if isinstance(error, openai.APITimeoutError | TimeoutError):
         return f"found no answer within {server.timeout:g} s in {tries}, wanted one"
     if isinstance(error, openai.APIConnectionError):
         return f"found no connection in {tries}, wanted a server that listens there"
     if isinstance(error, openai.NotFoundError):
         return "found no such model or path (status 404), wanted a name that the server lists"
     if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
-        return f"found no access (status {error.status_code}), wanted its key as OPENAI_API_KEY"
+        return (
+            f"found no access (status {error.status_code}), wanted its address as GROUNDED_SERVER "
+            "in the environment, and its key as GROUNDED_API_KEY"
+        )
     if isinstance(error, openai.APIStatusError) and error.status_code < 500:
         return (
             f"found a refusal (status {error.status_code}), wanted an answer: the server's log "

@@ -19,7 +19,7 @@ from grounded.public import thoughts
 from grounded.public.judges import templates
 from grounded.public.judges.base import MINIMUM_MASS, neutralise
 from grounded.public.judges.prompted import SLOTS
-from grounded.public.served import NoAnswer, Server
+from grounded.public.served import Choice, Server, completion
 from grounded.study.models import THOUGHTS
 
 TOP = 20  # probabilities of the first token that a server tells: the API's most
@@ -92,19 +92,18 @@ class Served:
     async def _ask(self, client: openai.AsyncOpenAI, pair: Pair) -> Answer:
         told = {"chat_template_kwargs": dict(self._options)} if self._options else {}
         wanted: dict[str, Any] = {"logprobs": True, "top_logprobs": TOP} if self._most == 1 else {}
-        answer: Any = await client.chat.completions.create(
+        answer = await completion(
+            client,
             model=self._model,
-            messages=self._messages(pair),  # type: ignore[arg-type]
+            messages=self._messages(pair),
             max_tokens=self._most,
             temperature=0,
             seed=0,
             extra_body=told,
             **wanted,
         )
-        choices = getattr(answer, "choices", None)
-        if not choices or getattr(choices[0], "message", None) is None:
-            raise NoAnswer("found an answer without choices, wanted one of a chat completion")
-        return Answer(str(choices[0].message.content or ""), tuple(_first(choices[0])))
+        choice = answer.choices[0]
+        return Answer(choice.message.content or "", tuple(_first(choice)))
 
     def _verdict(self, answer: Answer, neutralised: bool) -> Verdict:
         if answer.first:
@@ -163,13 +162,11 @@ class Rubric(Served):
         return Verdict(score, score > 0.5, None, True, neutralised)
 
 
-def _first(choice: Any) -> Iterator[tuple[str, float]]:
-    """The likeliest first tokens that a choice tells; none where it tells them otherwise or not."""
-    content = getattr(getattr(choice, "logprobs", None), "content", None)
-    for one in getattr(content[0], "top_logprobs", None) or () if content else ():
-        token, value = getattr(one, "token", None), getattr(one, "logprob", None)
-        if isinstance(token, str) and isinstance(value, int | float) and value <= 0:
-            yield token, float(value)
+def _first(choice: Choice) -> Iterator[tuple[str, float]]:
+    """The likeliest first tokens that a choice tells; none where it tells none."""
+    places = (choice.logprobs.content if choice.logprobs else None) or []
+    for one in places[0].top_logprobs if places else ():
+        yield one.token, one.logprob
 
 
 def _begins(token: str, side: Sequence[str], other: Sequence[str]) -> bool:
