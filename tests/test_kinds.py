@@ -27,13 +27,13 @@ KNOWN = {
         "entailment", "Incorrect", "none of the above", '"A"',
     ),
     "loop": (
-        "1. 1.1.1.1.1.1.1", "!" * 400, "! " * 40, "abc" * 100, "no no no no", "a" * 9,
+        "1. 1.1.1.1.1.1.1", "1." * 20, "!" * 400, "! " * 40, "abc" * 100, "no no no no", "a" * 9,
         "it is it is it is it is it is it is", "to the same to the same to the same to the same",
         "bread\nbread\nbread\nbread\nbread\nbread", "中" * 30, "A" * 12 + " ok",
     ),
     "echo": (
         ASKED, ASKED.upper(), "bake bread in a cold oven", "cold oven", f"{ASKED} {ASKED}",
-        "How to bake bread in a cold oven: yes.",
+        "How to bake bread in a cold oven: yes.", f"You asked: {ASKED}",
     ),
     "short": ("", " \n", "Paris", "In the morning", "Warm ovens, always!", "🙂"),
     "other": (

@@ -57,7 +57,7 @@ REFUSALS = (  # anywhere in the first characters
 _REFUSAL = re.compile("|".join(REFUSALS))
 
 LABELS = (
-    r"[a-e]", r"\(?[a-e0-9]\)", r"[ivx]{1,4}", r"\W*\$?\d[\d.,]*%?",
+    r"[a-e]", r"\(?[a-e0-9]\)", r"[ivx]{1,4}", r"\W*\$?\d[\d,]*(?:\.\d+)?%?",
     r"true|false|yes|no|none|maybe|unknown|n/a", r"positive|negative|neutral",
     r"entailment|contradiction", r"(?:in)?correct|right|wrong|(?:in)?valid|(?:un)?answerable",
     r"(?:none|all|both) of (?:these|them|the above)",
@@ -129,12 +129,14 @@ def is_loop(said: str) -> bool:
 def is_echo(asked: str, said: str) -> bool:
     """Whether at least `ECHOED` of a plain text's words come from the request, in its order.
 
-    Punctuation aside, and of the request as often as the text is longer than it. Two or three
-    words must stand in it side by side; one word is no echo.
+    Punctuation aside, and of the request as often as the text is longer than it. So is the whole
+    request with `SHORT` words more. Two or three words must stand in it side by side; one is none.
     """
     mine, theirs = (re.findall(r"\w+", text) for text in (said, asked))
     if len(mine) <= SHORT:
         return len(mine) > 1 and f" {' '.join(mine)} " in f" {' '.join(theirs)} "
+    if len(mine) - len(theirs) <= SHORT and theirs and _common(mine, theirs) == len(theirs):
+        return True
     again = theirs * -(-len(mine) // max(len(theirs), 1))
     return _common(mine, again) >= ECHOED * len(mine)
 
