@@ -1,6 +1,7 @@
 """What a model would write next: the probabilities of a few tokens, in one forward pass."""
 
 from collections.abc import Sequence
+from os.path import commonprefix
 from typing import Any
 
 import torch
@@ -35,15 +36,21 @@ class Reader:
         """Natural log-probabilities, over the whole vocabulary, that `tokens` come next.
 
         rows: of token ids, none empty; `forced` is put after each. Result: rows x tokens, float64
-        on CPU. Padded on the left, masked, and with positions that count real tokens only, so
-        that a row's values do not hang on the others. GroundedError for logits that are NaN.
+        on CPU. What all rows begin with, such as the judge's instructions, is computed once.
+        Padded on the left, masked, and with positions that count real tokens only, so that a row's
+        values do not hang on the others. GroundedError for logits that are NaN.
         """
-        ids, mask = self._padded([[*row, *forced] for row in rows])
+        full = [[*row, *forced] for row in rows]
+        shared = min(len(commonprefix(full)), min(map(len, full)) - 1) if len(full) > 1 else 0
+        start = self._start(full[0][:shared], len(full))
+        ids, mask = self._padded([row[shared:] for row in full])
+        mask = torch.cat([mask.new_ones(len(full), shared), mask], dim=1)
         logits = self._model(
             input_ids=ids,
             attention_mask=mask,
-            position_ids=(mask.cumsum(1) - 1).clamp(min=0),
-            use_cache=False,
+            position_ids=(mask.cumsum(1) - 1).clamp(min=0)[:, shared:],
+            past_key_values=start,
+            use_cache=start is not None,
             logits_to_keep=1,
         ).logits[:, -1]
         if logits.isnan().any():
@@ -69,6 +76,15 @@ class Reader:
         ids = [[0] * (longest - len(row)) + list(row) for row in rows]
         mask = [[0] * (longest - len(row)) + [1] * len(row) for row in rows]
         return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
+
+    def _start(self, row: Sequence[int], times: int) -> Any:
+        """The keys and values of a beginning, for so many rows; None where there is none."""
+        if not row:
+            return None
+        ids = torch.tensor([list(row)], device=self._model.device)
+        kept = self._model(input_ids=ids, use_cache=True, logits_to_keep=1).past_key_values
+        kept.batch_repeat_interleave(times)
+        return kept
 
 
 def single(judge: str, tokenizer: PreTrainedTokenizerBase, label: str) -> int:
