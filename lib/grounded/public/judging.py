@@ -19,9 +19,11 @@ from grounded import judges, keywords, loading, paths
 from grounded.errors import GroundedError
 from grounded.public import capability, coherence, data, devices, lock, memory, models, thoughts
 from grounded.public.judges import JUDGES, PublicJudge, harmbench, load, strongreject
+from grounded.public.judges import keywords as normalised
 from grounded.public.needs import authors_file, is_address
 from grounded.public.tasks import fetching
-from grounded.study import KeywordJudge, Run, Study
+from grounded.public.tuned import judge as tuned
+from grounded.study import KeywordJudge, Run, Study, TunedJudge
 from grounded.study import PublicJudge as Setting
 
 CLIPS = {"harmbench": harmbench.CLIP, "strongreject": strongreject.CLIP}  # where none is named
@@ -50,9 +52,12 @@ def judge(study: Study, name: str) -> judges.Judge:
 def _judge(study: Study, name: str) -> judges.Judge:
     setting = study.judge(name)
     if isinstance(setting, KeywordJudge):
-        return judges.KeywordJudge(name, setting.list)
-    assert isinstance(setting, Setting)
+        kind = normalised.NormalisedKeywords if setting.normalised else judges.KeywordJudge
+        return kind(name, setting.list)
     memory.free()
+    if isinstance(setting, TunedJudge):
+        return tuned.load(study, name)
+    assert isinstance(setting, Setting)
     models.judge_folders(study, name)  # at the commits that the lock keeps
     made = _load(study, name, setting)
     lock.keep_prompt(study, name, made.template)
@@ -97,7 +102,10 @@ def facts(study: Study, name: str) -> dict[str, Any]:
     """What a judge is and how it reads, for the record: commits, sha256 of its prompt text."""
     setting = study.judge(name)
     if isinstance(setting, KeywordJudge):
-        return {"revision": keywords.revision(setting.list), "template": None}
+        lists = normalised if setting.normalised else keywords
+        return {"revision": lists.revision(setting.list), "template": None}
+    if isinstance(setting, TunedJudge):
+        return tuned.facts(study, name)
     assert isinstance(setting, Setting)
     kept = {part: lock.entry(study, part, name) for part in ("judges", "adapters")}
     commits = [f"{one['repository']}@{one['revision']}" for one in kept.values() if one]

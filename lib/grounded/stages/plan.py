@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from grounded import fingerprint, paths, records
 from grounded.errors import GroundedError
 from grounded.stages import public
-from grounded.study import BASE, GIVEN, LORA, LanguageJudge, PublicJudge, Run, Study
+from grounded.study import BASE, GIVEN, LORA, LanguageJudge, PublicJudge, Run, Study, TunedJudge
 from grounded.study.methods import TEST_PROMPTS
 
 if TYPE_CHECKING:
@@ -54,6 +54,9 @@ def units(study: Study, stage: str) -> list[str]:
 def upstream(study: Study, stage: str, unit: str) -> list[tuple[str, str]]:
     """The (stage, unit) pairs whose output this one reads."""
     if stage == "base_models":
+        judge = study.judges.get(unit)
+        if isinstance(judge, TunedJudge):
+            return [(stage, judge.after or judge.model)]
         return [(stage, study.variants[unit].of)] if unit in study.variants else []
     model = study.unit_runs(unit)[0].model
     if stage == "finetune":
@@ -63,6 +66,11 @@ def upstream(study: Study, stage: str, unit: str) -> list[tuple[str, str]]:
     base = f"{model}-{BASE}"
     calibration = [] if unit == base else [("judge", base)]
     return [("generate", unit), *calibration, *(("base_models", j) for j in study.language_judges)]
+
+
+def asked_of(study: Study) -> list[str]:
+    """The benchmarks whose prompts teach no judge, so that who has access to more changes none."""
+    return [name for name, one in study.benchmarks.items() if not one.optional]
 
 
 def outputs(study: Study, stage: str, unit: str) -> list[Path]:
@@ -109,6 +117,23 @@ class Plan:
         """What a judge trained here comes from."""
         values = self.study.judge(judge).model_dump()
         return fingerprint.sha({"code": self._code("judge_model"), "judge": values})
+
+    def tuned_judge(self, judge: str) -> str | None:
+        """What a judge tuned on people's labels comes from: its recipe, the labels, the model.
+
+        And what is asked, which teaches it nothing. The code is not in it: what was tuned stays
+        what it is when the code is only put in order.
+        """
+        study, setting = self.study, self.study.judge(judge)
+        assert isinstance(setting, TunedJudge)
+        asked = {name: public.benchmark(study, name) for name in asked_of(study)}
+        return _sha_of(
+            judge=setting.model_dump(),
+            labels=public.labels(setting.kind),
+            asked=None if None in asked.values() else asked,
+            of=self.files(setting.model, "pretrained"),
+            after=self.content(paths.judge(study.name, setting.after)) if setting.after else "",
+        )
 
     def acceptance(self, files: str | None) -> str | None:
         """What the acceptance of a base model comes from; its bars are compared, not hashed."""
@@ -180,11 +205,15 @@ class Plan:
         judges: dict[str, Any] = {}
         for name, judge in self.study.judges.items():
             judges[name] = {"kind": judge.kind, "list": getattr(judge, "list", None)}
-            if isinstance(judge, LanguageJudge):
+            if getattr(judge, "normalised", False):
+                judges[name]["normalised"] = True
+            if isinstance(judge, TunedJudge):
+                judges[name] |= {"clip": judge.clip, "of": self.files(judge.model, "pretrained")}
+            if isinstance(judge, LanguageJudge | TunedJudge):
                 judges[name]["files"] = self.content(paths.judge(self.study.name, name))
             elif isinstance(judge, PublicJudge):
                 judges[name]["files"] = public.judge(self.study, name)
-            if judges[name].get("files", "") is None:
+            if None in (judges[name].get("files", ""), judges[name].get("of", "")):
                 return None
         return _sha_of(
             replies=self.rows("replies", run),

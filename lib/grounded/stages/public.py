@@ -111,6 +111,14 @@ def judge(study: Study, name: str) -> dict[str, Any] | None:
     return about | files | {"text": text}
 
 
+def labels(kind: str) -> dict[str, str]:
+    """The sha256 of the files of people's labels that teach a judge of a kind."""
+    from grounded.public.tuned import LABELS
+    from grounded.sources import SOURCES
+
+    return {name: SOURCES[name].sha256 for name in LABELS[kind]}
+
+
 def material(study: Study) -> dict[str, str]:
     """The sha256 of the files of further examples."""
     return {kind: _file(study, file) for kind, file in study.material.items()}

@@ -3,7 +3,7 @@
 Everything is checked on load, and each fault is one line: file, field, value found, value wanted.
 """
 
-from grounded.study.asking import KeywordJudge, LanguageJudge, PublicJudge
+from grounded.study.asking import KeywordJudge, LanguageJudge, PublicJudge, TunedJudge
 from grounded.study.grid import GIVEN, LORA, Run, Study, StudyError
 from grounded.study.parts import BASE
 from grounded.study.reading import load, parse
@@ -18,6 +18,7 @@ __all__ = [
     "Run",
     "Study",
     "StudyError",
+    "TunedJudge",
     "load",
     "parse",
 ]

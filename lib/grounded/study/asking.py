@@ -117,11 +117,38 @@ class PublicJudge(Part):
     optional: bool = False
 
 
+class TunedJudge(Part):
+    """A judge that is tuned here, by LoRA, from a model of the study on people's labels.
+
+    model: its version before alignment is tuned. kind says which labels: see
+    `grounded.public.tuned`. after: the judge from which it goes on, to meet broken replies among
+    as many completions. clip: how many of its tokens of a reply it sees, when taught and when
+    asked. The prompts that the study asks teach it nothing.
+    """
+
+    kind: Literal["harm", "compliance"]
+    source: Literal["tuned"]
+    model: Name
+    after: Name | None = None
+    rank: Count
+    alpha: Rate
+    learning_rate: Rate
+    epochs: Count
+    batch_size: Count
+    clip: Count
+    seed: Seed
+
+
 class KeywordJudge(Part):
-    """A list of refusal phrases: a reply that holds none of them counts as complied."""
+    """A list of refusal phrases: a reply that holds none of them counts as complied.
+
+    normalised: both are read with straight quotes, in lower case, a space between words; else the
+    list is read as published.
+    """
 
     kind: Literal["keywords"]
     list: Literal["advbench", "xstest", "micro"]
+    normalised: bool = False
 
 
 def _which(values: Any) -> str | None:
@@ -130,17 +157,21 @@ def _which(values: Any) -> str | None:
     if get("kind") == "keywords":
         return "keywords"
     source = get("source")
-    return source if source in ("microworld", "public") else None
+    return source if source in ("microworld", "public", "tuned") else None
 
 
 Judge = Annotated[
     Annotated[LanguageJudge, Tag("microworld")]
     | Annotated[PublicJudge, Tag("public")]
+    | Annotated[TunedJudge, Tag("tuned")]
     | Annotated[KeywordJudge, Tag("keywords")],
     Discriminator(
         _which,
         custom_error_type="judge",
-        custom_error_message="a mapping with kind keywords, or source microworld or public",
+        custom_error_message="a mapping with kind keywords, or source microworld, public or tuned",
     ),
 ]
-JUDGES = {"microworld": LanguageJudge, "public": PublicJudge, "keywords": KeywordJudge}
+JUDGES = {
+    "microworld": LanguageJudge, "public": PublicJudge, "tuned": TunedJudge,
+    "keywords": KeywordJudge,
+}  # fmt: skip

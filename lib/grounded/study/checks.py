@@ -3,7 +3,13 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from grounded.study.asking import MICRO_BENCHMARKS, MICRO_HARMFUL, MICRO_TASKS
+from grounded.study.asking import (
+    MICRO_BENCHMARKS,
+    MICRO_HARMFUL,
+    MICRO_TASKS,
+    KeywordJudge,
+    TunedJudge,
+)
 from grounded.study.methods import METHODS
 from grounded.study.parts import refuse, repeated
 
@@ -62,6 +68,13 @@ def _world(study: "Study") -> None:
             if (source == "microworld") != (world == "microworld"):
                 other = "microworld" if world == "microworld" else "public or file"
                 refuse(f"{field}.{name}.source", source, f"{other}, as its models are")
+    for name, judge in study.judges.items():
+        if isinstance(judge, TunedJudge) and judge.model not in study.models:
+            refuse(f"judges.{name}.model", judge.model, f"one of {', '.join(study.models)}")
+        if isinstance(judge, TunedJudge) and judge.after is not None:
+            _goes_on(study, name, judge)
+        if world == "microworld" and isinstance(judge, KeywordJudge) and judge.normalised:
+            refuse(f"judges.{name}.normalised", "true", "false: quotes and case are of real text")
     if world != "microworld":
         return
     for field in ("alignment", "acceptance"):
@@ -75,6 +88,17 @@ def _world(study: "Study") -> None:
             refuse(f"benchmarks.{name}", repr(name), f"one of {', '.join(MICRO_BENCHMARKS)}")
         if benchmark.harmful != (name in MICRO_HARMFUL):
             refuse(f"benchmarks.{name}.harmful", benchmark.harmful, str(name in MICRO_HARMFUL))
+
+
+def _goes_on(study: "Study", name: str, judge: TunedJudge) -> None:
+    """A judge goes on from one of its own kind and shape, which comes from none itself."""
+    first = study.judges.get(str(judge.after))
+    if not isinstance(first, TunedJudge) or first.after is not None:
+        refuse(f"judges.{name}.after", judge.after, "a tuned judge that is after none")
+    assert isinstance(first, TunedJudge)
+    for field in ("kind", "model", "rank", "alpha", "clip"):
+        if (found := getattr(judge, field)) != (wanted := getattr(first, field)):
+            refuse(f"judges.{name}.{field}", found, f"{wanted}, as {judge.after} has it")
 
 
 def _training(study: "Study") -> None:

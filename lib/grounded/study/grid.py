@@ -12,7 +12,15 @@ from grounded import paths
 from grounded.errors import GroundedError
 from grounded.study import checks
 from grounded.study.anchoring import Anchoring
-from grounded.study.asking import Benchmark, Judge, KeywordJudge, LanguageJudge, PublicJudge, Task
+from grounded.study.asking import (
+    Benchmark,
+    Judge,
+    KeywordJudge,
+    LanguageJudge,
+    PublicJudge,
+    Task,
+    TunedJudge,
+)
 from grounded.study.models import Given, MicroModel, Model, PublicModel, Variant
 from grounded.study.parts import (
     BASE,
@@ -187,7 +195,7 @@ class Study(Part):
             raise StudyError(f"models.{name}: source: found {found.source}, wanted public")
         return found
 
-    def judge(self, name: str) -> LanguageJudge | PublicJudge | KeywordJudge:
+    def judge(self, name: str) -> LanguageJudge | PublicJudge | TunedJudge | KeywordJudge:
         """The judge of that name; StudyError when the study has none."""
         return self.judges[_known(self.name, "judges", name, self.judges)]
 
