@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from grounded.public import files
 from grounded.public.benchmarks import Prompt, load
 from grounded.public.files import HubFiles, hub_files
 from grounded.sources import SourceAbsent, SourceError
@@ -93,3 +94,24 @@ def test_a_hub_that_says_no_is_one_line(hub, status, code, kind, message):
         hub_files(WANTED)
     assert "\n" not in str(caught.value)
     assert isinstance(caught.value, SourceAbsent) == (kind is SourceAbsent)
+
+
+def test_without_a_network_the_hub_is_tried_once_and_not_for_minutes(tmp_path, monkeypatch):
+    import huggingface_hub.constants as constants
+
+    tried: list[Any] = []
+
+    def nowhere(address, **_):
+        tried.append(address)
+        raise OSError("no route")
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "ENDPOINT", "http://hub.invalid")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(files.socket, "create_connection", nowhere)
+    monkeypatch.setattr(files, "getproxies", dict)
+    monkeypatch.setattr("time.sleep", lambda s: pytest.fail("it waits to try again"))
+    for ask in (files.hub_folder, files.hub_commit):
+        with pytest.raises(SourceAbsent, match="org/name: found neither a copy nor a way to it"):
+            ask(WANTED)
+    assert tried == [("hub.invalid", 80)] and constants.HF_HUB_OFFLINE

@@ -9,11 +9,15 @@ import csv
 import json
 import lzma
 import re
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import SplitResult, urlsplit
+from urllib.request import getproxies
 
 from grounded import paths
 from grounded.errors import GroundedError
@@ -92,8 +96,9 @@ def hub_commit(wanted: HubFiles, revision: str | None = None) -> tuple[str, int]
 @contextmanager
 def _in_a_line(wanted: HubFiles, at: str | None) -> Iterator[None]:
     """What the hub's client raises, as one line that says what to do."""
-    from huggingface_hub import errors
+    from huggingface_hub import constants, errors
 
+    _offline_where_it_is(urlsplit(constants.ENDPOINT))
     name = wanted.repository
     try:
         yield
@@ -119,6 +124,23 @@ def _in_a_line(wanted: HubFiles, at: str | None) -> Iterator[None]:
                 f"{name}: found a token that the hub does not take, wanted `hf auth login` anew"
             ) from error
         raise _absent(wanted, at, type(error).__name__) from error
+
+
+@cache
+def _offline_where_it_is(hub: SplitResult) -> None:
+    """Tell the hub's client when nothing answers there: it would try every file for half a minute.
+
+    Asked once a process, in 5 seconds; behind a proxy nobody can say, and it tries.
+    """
+    from huggingface_hub import constants
+
+    if getproxies():
+        return
+    port = hub.port or {"http": 80}.get(hub.scheme, 443)
+    try:
+        socket.create_connection((str(hub.hostname), port), timeout=5).close()
+    except OSError:
+        constants.HF_HUB_OFFLINE = True
 
 
 def _absent(wanted: HubFiles, at: str | None, why: str) -> SourceAbsent:
