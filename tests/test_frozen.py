@@ -24,7 +24,10 @@ def now(name: str) -> Any:
 
 
 def same(found: Any, wanted: Any) -> None:
-    """Equal to six digits, as both are written."""
+    """Equal to six digits, as both are written; None (not defined) is None."""
+    if isinstance(found, list):
+        assert [x is None for x in found] == [x is None for x in wanted]
+        found, wanted = ([x for x in one if x is not None] for one in (found, wanted))
     assert found == pytest.approx(wanted, rel=5e-6, abs=1e-9)
 
 
@@ -118,3 +121,29 @@ def test_figure_5() -> None:
             [row["log-odds"], row["low"], row["high"]],
             [was[k] for k in ("estimate", "low", "high")],
         )
+
+
+def test_how_far_to_trust_the_judges() -> None:
+    name = "how_far_to_trust_the_judges"
+    old, new = frozen(name), now(name)
+    old |= frozen(f"{name}_agreement")
+    known = {"truth:harm": "truth_harm", "truth:compliance": "truth_fulfilled"}
+    ends = ("", "_low", "_high")
+    five = [
+        f"{m}{e}" for m in ("sensitivity", "specificity", "kappa", "ac1", "alpha") for e in ends
+    ]
+    three = [f"{m}{e}" for m in ("change", "composition", "verdicts") for e in ends]
+    beside = {
+        "reliability": (["judge", "stratum"], [*five, "tp", "fp", "fn", "tn", "missing"]),
+        "pairs": (["benchmark", "first", "second"], ["n", *five[6:]]),
+        "shifts": (["judge", "task"], three),
+        "variance": (["factor", "judges"], ["variance", "share", "share_low", "share_high"]),
+        "correction": (["judge", "task", "method"], ["truth", "bias", "coverage", "width"]),
+    }  # fmt: skip
+    for table, (key, columns) in beside.items():
+        was = {tuple(known.get(row[k], row[k]) for k in key): row for row in old[table]}
+        assert new[table]
+        for row in new[table]:
+            row |= {"stratum": row.get("kind"), "judges": "all"}
+            before = was[tuple(row[k] for k in key)]
+            same([row[c] for c in columns], [before[c] for c in columns])

@@ -221,15 +221,6 @@ def test_pairs_and_patterns_are_those_of_rows(study: Study, raw: pd.DataFrame) -
     wanted = step.groupby(both["run"]).mean()
     pd.testing.assert_series_equal(change, wanted, check_names=False)
 
-    units = [joint.joint(study, unit) for unit in study.units()]
-    counts = joint.patterns(study, [joint.count(study, unit) for unit in units])
-    assert counts["replies"].sum() == sum(map(len, units)) and (counts["replies"] > 1).any()
-    for name in study.judges:
-        alone = frames.verdicts(study, [name], frames.harmful_benchmarks(study))
-        sums = ["n", "k", "missing"]
-        together = joint.of_judge(counts, name, ["run", "step"])
-        assert (together[sums].sum() == alone[sums].sum()).all()
-
 
 # ---- the bench
 

@@ -1,7 +1,6 @@
 """How far to trust the judges: the statistics against references, the notebook on planted data."""
 
 import json
-import re
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -11,19 +10,18 @@ import pandas as pd
 import pytest
 import statsmodels.formula.api as smf
 import synthetic
+from pages import run_notebook, texts
 from sklearn.metrics import cohen_kappa_score, confusion_matrix
-from test_figures import run_notebook, texts
 
-from grounded import paths, records
-from grounded.errors import GroundedError
-from grounded.figures import trust
-from grounded.statistics import components, frames, joint, prevalence, reliability, shift
+from grounded import paths, records, tables
+from grounded.statistics import components, prevalence, shift
 from grounded.study import Study
 
+Patch = pytest.MonkeyPatch
 NAME = "how_far_to_trust_the_judges"
 HARMFUL = ("orders", "questions")
-NAN = float("nan")
 JUDGES = ["harm", "harm_v2", "compliance", "compliance_v2", "keywords_micro"]
+KEY = ["benchmark", "prompt", "run", "step"]
 
 
 def with_versions(**changes: Any) -> Study:
@@ -47,108 +45,86 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.fixture(scope="module")
-def counts(study: Study) -> pd.DataFrame:
-    return trust.measure(study).counts
+def page(study: Study) -> Any:
+    """The notebook's names, and all that it says, on planted truth."""
+    names, shown = run_notebook(NAME, labelled=60, draws=200)
+    return names | {"text": texts(shown)}
 
 
 @pytest.fixture(scope="module")
 def raw(study: Study) -> pd.DataFrame:
     """Verdicts beside the truth of their replies, row by row, straight from the tables."""
-    key = ["benchmark", "prompt", "run", "step"]
     said = records.read_study(study, "verdicts").astype({"run": str, "benchmark": str})
     replies = records.read_study(study, "replies").astype({"run": str, "benchmark": str})
-    found = said.merge(replies[[*key, "truth", "truth_harm", "truth_fulfilled"]], on=key)
+    found = said.merge(replies[[*KEY, "truth", "truth_harm", "truth_fulfilled"]], on=KEY)
     return found[found["benchmark"].isin(HARMFUL)].astype({"judge": str, "truth": str})
 
 
-# ---- agreement with the truth
+# ---- a judge against the truth, and judges among themselves
 
 
-def alpha_by_pairs(labels: np.ndarray) -> float:
-    """Krippendorff's alpha as defined: disagreement of pairs within replies over that of all pairs.
+def test_every_verdict_stands_beside_its_reply(study: Study, raw: pd.DataFrame) -> None:
+    found = tables.together(study)
+    assert list(dict.fromkeys(found["run"]))[: len(study.runs())] == [r.id for r in study.runs()]
+    found = found.astype({"run": str, "benchmark": str}).set_index(KEY)
+    for judge in JUDGES:
+        wanted = raw[raw["judge"] == judge].set_index(KEY)["label"].astype("float32")
+        assert len(wanted) == len(found)
+        pd.testing.assert_series_equal(
+            found[judge].sort_index(), wanted.sort_index(), check_names=False
+        )
 
-    labels: replies x 2, of 0 and 1. Every pair is looked at, none counted by formula.
-    """
-    observed = (labels[:, 0] != labels[:, 1]).mean()
-    every = labels.ravel()
-    unlike = every[:, None] != every[None, :]
-    return float(1 - observed / (unlike.sum() / (len(every) * (len(every) - 1))))
+
+def test_judges_are_measured_as_scikit_learn_measures_them(
+    page: dict[str, Any], raw: pd.DataFrame
+) -> None:
+    found = page["found"].set_index(["judge", "kind"])
+    own = raw[(raw["judge"] == "compliance") & (raw["step"] > 0)]
+    given = own.dropna(subset=["label"])
+    incoherent = given[given["truth"] == "incoherent"]
+    for kind, part in (("all", given), ("incoherent", incoherent)):
+        truth, said = part["truth_fulfilled"].astype(bool), part["label"].astype(bool)
+        tn, fp, fn, tp = confusion_matrix(truth, said).ravel()
+        row = found.loc[("compliance", kind)]
+        assert row[["tp", "fp", "fn", "tn"]].tolist() == [tp, fp, fn, tn]
+        assert row["miss"] == pytest.approx(fn / (fn + tp))
+        assert row["false_alarm"] == pytest.approx(fp / (fp + tn))
+        assert row["kappa"] == pytest.approx(cohen_kappa_score(truth, said))
+        assert row["kappa_low"] < row["kappa"] < row["kappa_high"]
+        assert row["false_alarm_low"] < row["false_alarm"] < row["false_alarm_high"]
+    assert found.loc[("compliance", "all"), "missing"] == own["label"].isna().sum() > 0
 
 
-def test_alpha_is_krippendorffs(rng: np.random.Generator) -> None:
-    for four in (*rng.integers(0, 40, (20, 4)), [500, 3, 0, 2]):
-        labels = np.repeat([[1, 1], [1, 0], [0, 1], [0, 0]], four, axis=0)
-        wanted = alpha_by_pairs(labels)
-        assert reliability.alphas(np.array([four], dtype=float))[0] == pytest.approx(wanted)
+def test_what_is_planted_is_found(page: dict[str, Any]) -> None:
+    # first versions say yes to .35 of what is incoherent, second ones to .1
+    found = page["found"].set_index(["judge", "kind"])["false_alarm"]
+    assert found["harm", "incoherent"] == pytest.approx(0.35, abs=0.02)
+    assert found["harm_v2", "incoherent"] == pytest.approx(0.1, abs=0.02)
+    odds = {judge: fit["odds ratio"] for judge, fit in page["fits"].items()}
+    coherent = found["harm", "coherent"]  # nearly all errors on coherent replies are of this kind
+    assert odds["harm"] == pytest.approx((0.35 / 0.65) / (coherent / (1 - coherent)), rel=0.3)
+    assert page["fits"]["harm"]["low"] > odds["harm_v2"]
+
+
+def test_pairs_are_those_of_the_tables(page: dict[str, Any], raw: pd.DataFrame) -> None:
+    found = page["pairs"].set_index(["benchmark", "first", "second"])
+    wide = raw[raw["step"] > 0].pivot(index=KEY, columns="judge", values="label")
+    for benchmark in (*HARMFUL, "all"):
+        own = wide if benchmark == "all" else wide.loc[benchmark]
+        both = own[["harm", "compliance_v2"]].dropna().astype(bool)
+        row = found.loc[(benchmark, "harm", "compliance_v2")]
+        assert row["n"] == len(both)
+        wanted = cohen_kappa_score(both["harm"], both["compliance_v2"])
+        assert row["kappa"] == pytest.approx(wanted)
+    assert len(found) == 3 * 10
+
+
+# ---- the split of a change
 
 
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(3)
-
-
-def test_judges_are_measured_as_scikit_learn_measures_them(
-    study: Study, counts: pd.DataFrame, raw: pd.DataFrame
-) -> None:
-    found = trust.reliability(study, counts).set_index(["judge", "stratum"])
-    own = raw[(raw["judge"] == "compliance") & (raw["step"] > 0)]
-    given = own.dropna(subset=["label"])
-    incoherent = given[given["truth"] == "incoherent"]
-    for stratum, part in (("all", given), ("incoherent", incoherent)):
-        truth, said = part["truth_fulfilled"].astype(bool), part["label"].astype(bool)
-        tn, fp, fn, tp = confusion_matrix(truth, said).ravel()
-        row = found.loc[("compliance", stratum)]
-        assert row[["tp", "fp", "fn", "tn"]].tolist() == [tp, fp, fn, tn]
-        assert row["kappa"] == pytest.approx(cohen_kappa_score(truth, said))
-        assert row["false_yes"] == pytest.approx(fp / (fp + fn))
-        assert row["bias"] == pytest.approx(said.mean() - truth.mean())
-        assert row["kappa_low"] < row["kappa"] < row["kappa_high"]
-    whole = found.loc[("compliance", "all")]
-    assert whole["missing"] == own["label"].isna().sum() > 0
-    assert whole["if_missing_are_1"] == pytest.approx(own["label"].fillna(True).mean())
-    assert whole["if_missing_are_0"] == pytest.approx(own["label"].fillna(False).mean())
-
-
-def test_a_judge_without_errors_has_no_direction() -> None:
-    four = np.array([[5.0, 0, 0, 5], [3, 0, 0, 9]])
-    found = reliability.estimates(four, reliability.MEASURES)
-    assert np.isnan([found["false_yes"], found["false_yes_low"]]).all()
-    assert found["bias"] == 0 and found["alpha"] == found["kappa"] == 1
-
-
-def test_second_versions_are_paired_on_the_same_replies(
-    study: Study, counts: pd.DataFrame, raw: pd.DataFrame
-) -> None:
-    found = trust.versions(study, counts).set_index(["first", "stratum"])
-    assert set(found["second"]) == {"harm_v2", "compliance_v2"}
-    key = ["benchmark", "prompt", "run", "step", "truth", "truth_harm"]
-    wide = raw[raw["step"] > 0].pivot(index=key, columns="judge", values="label").reset_index()
-    both = wide[wide["truth"] == "incoherent"].dropna(subset=["harm", "harm_v2"])
-    right = {j: both[j].astype(bool) == both["truth_harm"].astype(bool) for j in JUDGES[:2]}
-    row = found.loc[("harm", "incoherent")]
-    assert row["n"] == len(both)
-    assert row["mended"] == (~right["harm"] & right["harm_v2"]).sum() > 0
-    assert row["broken"] == (right["harm"] & ~right["harm_v2"]).sum()
-    truth = both["truth_harm"].astype(bool)
-    kappas = [cohen_kappa_score(truth, both[j].astype(bool)) for j in JUDGES[:2]]
-    assert row["kappa"] == pytest.approx(kappas[1] - kappas[0])
-    # planted: on incoherent replies the first says yes to .35, the second to .1
-    assert row["specificity_low"] < 0.25 < row["specificity_high"]
-
-
-def test_pairing_narrows_the_difference(rng: np.random.Generator) -> None:
-    hard = rng.beta(2, 2, 40)  # how hard a run is for both judges
-    errors = rng.binomial(500, hard)
-    first = np.column_stack([500 - errors, 0 * errors, errors, 500 + 0 * errors]).astype(float)
-    second = first + np.array([5, 0, -5, 0]) * (errors >= 5)[:, None]
-    paired = reliability.difference(first, second, ["sensitivity"])
-    alone = reliability.estimates(first, {"it": reliability.MEASURES["sensitivity"]})
-    assert 0 < paired["sensitivity_low"] <= paired["sensitivity"]
-    width = paired["sensitivity_high"] - paired["sensitivity_low"]
-    assert width < 0.1 * (alone["it_high"] - alone["it_low"])
-
-
-# ---- the split of a change
 
 
 def test_the_split_adds_up_and_is_the_shapley_value(rng: np.random.Generator) -> None:
@@ -194,45 +170,18 @@ def test_the_intervals_of_both_parts_cover_the_truth() -> None:
     assert all(0.89 <= hit / 200 <= 0.985 for hit in hits.values())
 
 
-def test_shifts_are_those_of_the_tables(
-    study: Study, counts: pd.DataFrame, raw: pd.DataFrame
-) -> None:
-    found = trust.shifts(study, counts).set_index(["task", "judge"])
+def test_shifts_are_those_of_the_tables(page: dict[str, Any], raw: pd.DataFrame) -> None:
+    found = page["shifts"].set_index(["task", "judge"])
     parts = found[["composition", "verdicts"]].sum(axis=1)
     assert parts.to_numpy() == pytest.approx(found["change"].to_numpy())
-    kinds = found[[f"verdicts_{kind}" for kind in ("coherent", "mixed", "incoherent")]]
-    assert kinds.sum(axis=1).to_numpy() == pytest.approx(found["verdicts"].to_numpy())
     own = raw[raw["judge"] == "keywords_micro"]
     last = own[(own["step"] == 80) & own["run"].str.contains(".yes_no.", regex=False)]
     base = own[own["run"].str.endswith(".base")]
     row = found.loc[("yes_no", "keywords_micro")]
     assert row["change"] == pytest.approx(last["label"].mean() - base["label"].mean())
-    assert row["truth"] == found.loc[("yes_no", "truth:compliance"), "change"]
     # planted: yes_no garbles, and keyword lists take what is garbled for an answer
     assert row["composition_low"] > 0.2
-    assert found.loc[("yes_no", "truth:compliance"), "composition_high"] < 0.05
-
-
-# ---- agreement of judges among themselves
-
-
-def test_pairs_are_those_of_the_tables(
-    study: Study, counts: pd.DataFrame, raw: pd.DataFrame
-) -> None:
-    found = trust.pairs(study, counts).set_index(["benchmark", "first", "second"])
-    key = ["benchmark", "prompt", "run", "step"]
-    wide = raw[raw["step"] > 0].pivot(index=key, columns="judge", values="label")
-    for benchmark in (*HARMFUL, "all"):
-        own = wide if benchmark == "all" else wide.loc[benchmark]
-        both = own[["harm", "compliance_v2"]].dropna().astype(bool)
-        row = found.loc[(benchmark, "harm", "compliance_v2")]
-        assert row["n"] == len(both)
-        assert row["agreed"] == pytest.approx((both["harm"] == both["compliance_v2"]).mean())
-        wanted = cohen_kappa_score(both["harm"], both["compliance_v2"])
-        assert row["kappa"] == pytest.approx(wanted)
-        alpha = alpha_by_pairs(both.to_numpy())
-        assert row["alpha"] == pytest.approx(alpha)
-    assert len(found) == 3 * (10 + 1)
+    assert found.loc[("yes_no", "truth_fulfilled"), "composition_high"] < 0.05
 
 
 # ---- variance components
@@ -370,79 +319,47 @@ def test_repeated_draws_repair_a_biased_judge() -> None:
     assert 0 <= found.loc["Rogan-Gladen", "undefined"] < 0.05
 
 
-def test_too_many_labels_are_refused(study: Study, counts: pd.DataFrame) -> None:
-    for labelled in (1, 10**6):
-        with pytest.raises(GroundedError, match=f"labelled: found {labelled}, wanted from 2"):
-            trust.correction(study, counts, labelled, 10)
+# ---- the notebook
 
 
-def test_a_small_study_labels_half_of_its_smallest_pool(study: Study, counts: pd.DataFrame) -> None:
-    assert trust.affordable(study, counts, 2) == 2
-    most = trust.affordable(study, counts, 10**6)
-    found = trust.correction(study, counts, most, 10)
-    assert most == found["n"].min() // 2
-
-
-# ---- reading, and the notebook
-
-
-def test_a_study_without_truth_is_refused(tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setenv("GROUNDED_HOME", str(tmp_path))
-    small = synthetic.study(models=["micro-llama-s"], tasks=["yes_no"], seeds=[0])
-    synthetic.write(small)
-    file = paths.table(small.name, "replies", "micro-llama-s-yes_no")
-    frame, about = records.read(file, "replies"), records.metadata(file)
-    frame = frame.assign(truth=None, truth_harm=None, truth_fulfilled=None)
-    records.write(file, "replies", frame, {"runs": about["runs"]})
-    with pytest.raises(GroundedError, match="truth: found replies without it"):
-        joint.joint(small, "micro-llama-s-yes_no")
-
-
-def test_joint_counts_are_those_of_each_judge_alone(study: Study, counts: pd.DataFrame) -> None:
-    alone = frames.verdicts(study, ["harm"], HARMFUL)
-    keys = ["run", "step", "benchmark"]
-    together = joint.of_judge(counts, "harm", keys).set_index(keys).sort_index()
-    wanted = alone.set_index(keys)[["n", "k", "missing"]].sort_index()
-    assert (together == wanted).all(axis=None) and wanted["missing"].sum() > 0
-
-
-@pytest.fixture(scope="module")
-def shown(study: Study) -> list[Any]:
-    return run_notebook(NAME)
-
-
-def test_the_notebook_keeps_its_figures_and_says_what_was_planted(
-    study: Study, shown: list[Any]
+def test_the_notebook_keeps_its_figures_and_says_what_it_found(
+    study: Study, page: dict[str, Any]
 ) -> None:
     folder = paths.figures(study.name)
     for name in (NAME, f"{NAME}_agreement"):
-        about = json.loads((folder / f"{name}.json").read_text())
-        assert set(about["inputs"]) == {"code", "tables"}
-        assert len(pd.read_csv(folder / f"{name}.csv")) > 20
-        assert (folder / f"{name}.png").stat().st_size > 50_000 and (
-            folder / f"{name}.svg"
-        ).exists()
-    text = texts(shown)
-    assert not re.search(r"\bnan\b|None|not defined|\binf\b", text)
-    # planted: first versions say yes to .35 of what is incoherent, second ones to .1
-    assert text.count("AC1 with the truth rises") == 2 == text.count("and specificity rises")
-    assert "stray" in text and "`keywords_micro` on yes/no" in text
-    assert "PPI is off by at most" in text
+        assert len(pd.read_csv(folder / f"{name}.csv")) >= 20
+        assert (folder / f"{name}.png").exists() and (folder / f"{name}.svg").exists()
+    about = json.loads((folder / f"{NAME}.json").read_text())
+    assert set(about["inputs"]) == {"code", "tables"}
+    assert "On coherent replies a trained judge errs on at most" in page["text"]
+    assert "nan" not in page["text"] and len(page["corrected"]) == 5 * len(JUDGES) * len(
+        study.tasks
+    )
 
 
-def test_a_single_run_and_a_single_judge_are_drawn(tmp_path: Path, monkeypatch: Any) -> None:
+def test_a_readers_change_of_one_line_changes_the_figure(
+    study: Study, page: dict[str, Any]
+) -> None:
+    file = paths.figures(study.name) / f"{NAME}.csv"
+    before = pd.read_csv(file)
+    run_notebook(NAME, labelled=60, draws=20, edit={'said[~said["base"]]': "said.copy()"})
+    after = pd.read_csv(file)  # the base models' replies are judged, too
+    assert (after["n"] >= before["n"]).all() and after["n"].sum() > before["n"].sum()
+
+
+def test_a_single_run_and_a_single_judge_are_drawn(tmp_path: Path, monkeypatch: Patch) -> None:
     monkeypatch.setenv("GROUNDED_HOME", str(tmp_path))
     small = synthetic.study(
         models=["micro-llama-s"], tasks=["yes_no"], lora=["r4-low"], seeds=[0],
         benchmarks={"questions": 120}, judges=["keywords_micro"],
     )  # fmt: skip
     synthetic.write(small)
-    text = texts(run_notebook(NAME))
-    assert "no second version" in text and "none of 1 judge" not in text
-    assert not re.search(r"\bnan\b|None|\binf\b", text)
+    names, shown = run_notebook(NAME)
+    assert "nan" not in texts(shown) and not len(names["every"]) and not names["fits"]
+    assert names["labelled"] == 60  # half of the only pool
 
 
-def test_judges_that_never_say_yes_are_read_as_such(tmp_path: Path, monkeypatch: Any) -> None:
+def test_judges_that_never_say_yes_are_drawn(tmp_path: Path, monkeypatch: Patch) -> None:
     monkeypatch.setenv("GROUNDED_HOME", str(tmp_path))
     small = with_versions()
     synthetic.write(small, {}, start=0)
@@ -450,7 +367,25 @@ def test_judges_that_never_say_yes_are_read_as_such(tmp_path: Path, monkeypatch:
         file = paths.table(small.name, "verdicts", unit)
         frame, about = records.read(file, "verdicts"), records.metadata(file)
         records.write(file, "verdicts", frame.assign(label=False), {"runs": about["runs"]})
-    text = texts(run_notebook(NAME))
-    assert not re.search(r"\bnan\b|None|\binf\b", text)
-    assert "verdicts never vary" in text and "`harm` 0.0 [0.0, 0.0]" in text
-    assert "No verdict of 5 judges is missing." in text
+    names, shown = run_notebook(NAME, draws=20)
+    assert "nan" not in texts(shown)
+    assert (names["found"]["false_alarm"] == 0).all()
+
+
+def test_without_a_truth_rates_and_agreement_are_told(tmp_path: Path, monkeypatch: Patch) -> None:
+    monkeypatch.setenv("GROUNDED_HOME", str(tmp_path))
+    small = with_versions(models=["micro-llama-s"], tasks=["yes_no"])
+    synthetic.write(small)
+    for unit in small.units():
+        file = paths.table(small.name, "replies", unit)
+        frame, about = records.read(file, "replies"), records.metadata(file)
+        frame = frame.assign(truth=None, truth_harm=None, truth_fulfilled=None)
+        records.write(file, "replies", frame, {"runs": about["runs"]})
+    monkeypatch.setattr(Study, "has_truth", False)
+    names, shown = run_notebook(NAME)
+    said = texts(shown)
+    assert "No reply's truth is known here" in said and "errs" not in said and "nan" not in said
+    found = names["found"].set_index(["judge", "kind"])["yes"]
+    assert found["harm", "incoherent"] > found["harm_v2", "incoherent"] > 0
+    assert len(names["every"]) == 10
+    assert not len(names["shifts"]) and not len(names["corrected"])

@@ -7,14 +7,18 @@ item): it is what every run starts from, and no run of its own.
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from grounded import paths, records
 from grounded.errors import GroundedError
 from grounded.statistics import columns
+from grounded.statistics.joint import KEY, beside
 from grounded.study import BASE, Study, load
 
 RUN = ("model", "task", "method", "setting", "arm")  # categories; the seed is a number
+REPLY = ["benchmark", "prompt", "finish", "tokens", "truth", "truth_harm", "truth_fulfilled"]
 DETECTOR = "combined"  # of coherence: the study's own rule, out of the single detectors
 # a judge's yes, by its kind: only a harm judge speaks of harm
 MEANS = {
@@ -60,8 +64,7 @@ def replies(study: Study | str, arm: str | None = "", benchmarks: Names = None) 
     invented world (truth: the class; truth_harm, truth_fulfilled: 1, 0, -1 not known), harmful
     (whether the benchmark asks for harm), and the run's columns. Texts stay in the files."""
     study = _study(study)
-    kept = ["benchmark", "prompt", "finish", "tokens", "truth", "truth_harm", "truth_fulfilled"]
-    return _asked(study, "replies", kept, _benchmarks(study, benchmarks), arm)
+    return _asked(study, "replies", REPLY, _benchmarks(study, benchmarks), arm)
 
 
 def verdicts(
@@ -110,6 +113,35 @@ def since_base(answers: pd.DataFrame, value: str) -> pd.DataFrame:
     numbers = both.groupby(asked, observed=True).ngroup()
     change = both[value].astype(float) - both["before"].astype(float)
     return both.assign(change=change, question=numbers)
+
+
+def together(study: Study | str, arm: str | None = "") -> pd.DataFrame:
+    """One row a reply to a harmful request: the columns of `replies`, coherent (1 or 0, by the
+    study's detector), and one a judge, by its name: 1, 0, or NaN where it could not be read."""
+    study = _study(study)
+    parts = []
+    for unit in study.units(arm=arm):
+        rows = _joined(study, unit, "replies", REPLY, _benchmarks(study, None))
+        said = _beside(study, unit, rows, "verdicts", "judge", "label", list(study.judges))
+        rule = _beside(study, unit, rows, "coherence", "detector", "label", [DETECTOR])
+        parts.append(rows.assign(coherent=rule[DETECTOR], **said))
+    return _in_order(study, parts, arm)
+
+
+def scored(study: Study | str, arm: str | None = "") -> pd.DataFrame:
+    """One row a reply to a harmful request: the columns of `replies`, coherent (1 or 0, by the
+    study's detector), and the scores that it rests on: perplexity (nats a token; NaN for an empty
+    reply) and repetition (share of trigrams that stood before)."""
+    study = _study(study)
+    parts = []
+    for unit in study.units(arm=arm):
+        rows = _joined(study, unit, "replies", REPLY, _benchmarks(study, None))
+        score = _beside(
+            study, unit, rows, "coherence", "detector", "score", ["perplexity", "repetition"]
+        )
+        rule = _beside(study, unit, rows, "coherence", "detector", "label", [DETECTOR])
+        parts.append(rows.assign(coherent=rule[DETECTOR], **score))
+    return _in_order(study, parts, arm)
 
 
 def measures(study: Study | str, judges: Names = None) -> dict[str, str]:
@@ -166,6 +198,25 @@ def _read(
     kept = kept or [n for n in records.SCHEMAS[table].columns if n not in ("run", "step")]
     parts = [_joined(study, unit, table, kept, only) for unit in study.units(arm=arm)]
     return records.join(parts)
+
+
+def _in_order(study: Study, parts: list[pd.DataFrame], arm: str | None) -> pd.DataFrame:
+    """The units' rows by run, in the study's order of runs; base models last."""
+    found = records.join(parts)
+    names = dict.fromkeys(run.id for run in study.runs(arm=arm))
+    names |= dict.fromkeys(found["run"].cat.categories)
+    order = found["run"].cat.set_categories([n for n in names if n in found["run"].cat.categories])
+    return found.assign(run=order).sort_values("run", kind="stable", ignore_index=True)
+
+
+def _beside(
+    study: Study, unit: str, rows: pd.DataFrame, table: str, by: str, value: str, names: list[str]
+) -> dict[str, npt.NDArray[np.float32]]:
+    """What a table says of these replies, an array for each of the names in its column `by`."""
+    file = paths.table(study.name, table, unit)
+    only = {by: names, **_benchmarks(study, None)}
+    said = columns.read(file, table, [by, *KEY, value], only)
+    return beside(rows, said.rename(columns={by: "judge", value: "label"}), names, file)
 
 
 def _joined(

@@ -39,6 +39,15 @@ class Verdicts:
     benchmark: npt.NDArray[Any]
 
 
+def crossed(rows: pd.DataFrame, judges: list[str]) -> Verdicts:
+    """The verdicts of rows: run, benchmark, prompt, a column a judge; each run on each prompt."""
+    rows = rows.astype({"run": str, "benchmark": str}).sort_values(["run", "benchmark", "prompt"])
+    prompts = rows[["benchmark", "prompt"]].drop_duplicates()
+    shape = rows["run"].nunique(), len(prompts), len(judges)
+    said = rows[judges].to_numpy(dtype=float).reshape(shape)
+    return Verdicts(said, pd.factorize(prompts["benchmark"])[0])
+
+
 def components(verdicts: Verdicts) -> pd.DataFrame:
     """The variance of each factor, with its share of all and intervals by leaving out runs.
 

@@ -6,11 +6,13 @@ Shapley value of the two factors, adds up exactly and depends on no order:
 change = sum (w1 - w0)(f0 + f1)/2  [composition]  +  sum (f1 - f0)(w0 + w1)/2  [verdicts].
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
+from grounded.statistics.agreement import estimates
 from grounded.statistics.intervals import Array
-from grounded.statistics.reliability import estimates
 
 
 def split(n0: Array, k0: Array, n1: Array, k1: Array) -> tuple[Array, Array]:
@@ -28,7 +30,26 @@ def split(n0: Array, k0: Array, n1: Array, k1: Array) -> tuple[Array, Array]:
     return (w1 - w0) * (f0 + f1) / 2, (f1 - f0) * (w0 + w1) / 2
 
 
-def changes_by_kind(pairs: pd.DataFrame, kinds: tuple[str, ...]) -> dict[str, float]:
+def changes(ends: pd.DataFrame, judge: str, kinds: Sequence[str]) -> pd.DataFrame:
+    """`changes_by_kind` of a judge, over all tasks (`all`) and for each: a row a task.
+
+    ends: a row a reply of base models (base) and of runs at their last checkpoint: base, model,
+    task, run, kind, and the judge's verdict (1, 0, nan where there is none) under its name.
+    """
+    given = ends.rename(columns={judge: "says"}).dropna(subset="says")
+    base, last = given[given["base"]], given[~given["base"]]
+    before = base.groupby(["model", "kind"], observed=True)["says"].agg(n0="size", k0="sum")
+    by = ["model", "task", "run", "kind"]
+    after = last.groupby(by, observed=True, sort=False)["says"].agg(n1="size", k1="sum")
+    every = after.unstack("kind").reindex(columns=kinds, level="kind").fillna(0)  # kinds unseen: 0
+    pairs = every.stack("kind", future_stack=True).reset_index().astype({"run": str})
+    pairs = pairs.join(before, on=["model", "kind"]).fillna({"n0": 0, "k0": 0})
+    parts = {"all": pairs} | {str(t): d for t, d in pairs.groupby("task", observed=True)}
+    rows = [{"judge": judge, "task": t, **changes_by_kind(d, kinds)} for t, d in parts.items()]
+    return pd.DataFrame(rows)
+
+
+def changes_by_kind(pairs: pd.DataFrame, kinds: Sequence[str]) -> dict[str, float]:
     """The split of one cell, with intervals from resampling its runs.
 
     pairs: a row a run and kind with n0, k0 (of the run's base model), n1, k1 (of the run). The
