@@ -171,7 +171,7 @@ def test_shows_the_committed_code_run_on_the_committed_tables(
 ) -> None:
     made_from = notebook.metadata["grounded"]
     assert made_from["code"] == notebooks.code_sha(notebook)
-    assert made_from["data"] == fingerprint.folder(paths.data(made_from["study"]))
+    assert made_from["data"] == fingerprint.results(made_from["study"])
 
 
 @pytest.mark.parametrize(

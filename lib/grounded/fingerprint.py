@@ -10,7 +10,7 @@ import hashlib
 import io
 import json
 import tokenize
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -48,14 +48,25 @@ def file(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-def folder(path: Path, but: Iterable[str] = ()) -> str | None:
-    """The sha256 of a folder's files, by name and content, or None where there is no file."""
+def folder(path: Path, but: Iterable[str] = (), only: Collection[str] | None = None) -> str | None:
+    """The sha256 of a folder's files, by name and content, or None where there is no file.
+
+    only: what of the folder counts. Hidden files, and those that systems leave, never do.
+    """
     files = {
         str(p.relative_to(path)): file(p)
-        for p in (sorted(path.rglob("*")) if path.is_dir() else [])
-        if p.is_file() and p.name not in set(but)
+        for p in _files(path)
+        if p.name not in set(but) and (only is None or p.relative_to(path).parts[0] in only)
     }
     return sha(files) if files else None
+
+
+def results(study: str) -> str | None:
+    """The sha256 of what a study's figures are drawn from: its file, lock, models and tables."""
+    from grounded.records.schemas import SCHEMAS
+
+    only = {"study.yaml", "lock.json", "models", "judges", *SCHEMAS}
+    return folder(paths.data(study), only=only)
 
 
 def stamp(path: Path) -> str | None:
@@ -63,9 +74,19 @@ def stamp(path: Path) -> str | None:
 
     For weights, which are large: their content is read once, and again when this has changed.
     """
-    files = [p for p in sorted(path.rglob("*")) if p.is_file()] if path.is_dir() else []
-    stats = {str(p.relative_to(path)): p.stat() for p in files}
+    stats = {str(p.relative_to(path)): p.stat() for p in _files(path)}
     return sha({name: [s.st_size, s.st_mtime_ns] for name, s in stats.items()}) if stats else None
+
+
+def _files(path: Path) -> list[Path]:
+    """The files in a folder, sorted, but for those that nobody put there on purpose."""
+    return [
+        p
+        for p in (sorted(path.rglob("*")) if path.is_dir() else [])
+        if p.is_file()
+        and p.name not in ("Thumbs.db", "desktop.ini")
+        and not any(part.startswith(".") for part in p.relative_to(path).parts)
+    ]
 
 
 def normalised(source: str) -> str:

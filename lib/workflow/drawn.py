@@ -18,7 +18,7 @@ KINDS = (".png", ".svg", ".csv", ".json")
 
 def stale(study: Study) -> list[str]:
     """The figure notebooks to run: their inputs differ, or a file is missing or was changed."""
-    data = fingerprint.folder(paths.data(study.name))
+    data = fingerprint.results(study.name)
     return [
         name
         for name in notebooks.figure_notebooks()
@@ -36,7 +36,7 @@ def remember(study: Study, name: str) -> None:
     """Record that a figure was drawn from the inputs as they are."""
     file = _record_file(study, name)
     with replacing(file) as temporary:
-        data = fingerprint.folder(paths.data(study.name))
+        data = fingerprint.results(study.name)
         temporary.write_text(json.dumps(_state(study, name, data)))
 
 

@@ -61,7 +61,7 @@ def readable(executed: NotebookNode, study: str) -> NotebookNode:
         language_info={"name": "python"},
         grounded={
             "study": study,
-            "data": fingerprint.folder(paths.data(study)),
+            "data": fingerprint.results(study),
             "code": code_sha(executed),
         },
     )
