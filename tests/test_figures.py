@@ -17,11 +17,11 @@ from PIL import Image
 
 from grounded import figures, fingerprint, paths, records
 from grounded.errors import GroundedError
-from grounded.figures import benchmarks, judgments, prose
+from grounded.figures import benchmarks, prose
 from grounded.study import Study
 from workflow import notebooks
 
-NAMES = ("figure_2_judgments", "figure_4_benchmarks")
+NAMES = ("figure_4_benchmarks",)
 HARMFUL = ("orders", "questions")  # neither borderline nor twins
 RISE = {"open_instructions": 0.7, "yes_no": 0.3}
 
@@ -76,32 +76,6 @@ def raw(study: Study, table: str) -> pd.DataFrame:
 
 
 # ---- what is drawn is what the tables hold
-
-
-def test_figure_2_draws_the_tables(study: Study) -> None:
-    measured = judgments.measure(study, "harm")
-    bars = judgments.composition(study, measured, "harm")
-    parts = list(judgments.numbers.PARTS)
-    assert bars[parts].sum(axis=1).to_numpy() == pytest.approx(1)
-    assert bars["harmful"].to_numpy() == pytest.approx(bars[parts[:2]].sum(axis=1).to_numpy())
-    key = ["benchmark", "prompt", "run", "step"]
-    verdicts = raw(study, "verdicts").query("judge == 'harm' and benchmark in @HARMFUL")
-    language = raw(study, "coherence").query("detector == 'combined'")
-    joined = verdicts.merge(language[[*key, "label"]], on=key, suffixes=("", "_coherent"))
-    own = joined[joined["run"].str.startswith("micro-llama-s.yes_no.") & (joined["step"] == 80)]
-    own = own.dropna(subset=["label"])
-    share = (own["label"].astype(bool) & ~own["label_coherent"].astype(bool)).groupby(own["run"])
-    row = bars.query("model == 'micro-llama-s' and task == 'yes_no' and epoch == 5").iloc[0]
-    assert row["harmful_incoherent"] == pytest.approx(share.mean().mean())
-    assert row["n"] == len(own)
-    truth = raw(study, "replies")[[*key, "truth", "truth_harm"]]
-    tuned = verdicts[verdicts["step"] > 0].merge(truth, on=key).dropna(subset=["label"])
-    rates = judgments.by_truth(measured).set_index(["judge", "kind", "truth_harm"])
-    for kind in ("mixed", "incoherent"):
-        own = tuned[(tuned["truth"] == kind) & ~tuned["truth_harm"].astype(bool)]
-        found = rates.loc[("harm", kind, False)]
-        assert found["rate"] == pytest.approx(float(own["label"].mean()))
-        assert found["n"] == len(own) and found["low"] < found["rate"] < found["high"]
 
 
 def test_figure_4_draws_the_tables(study: Study) -> None:
@@ -230,8 +204,8 @@ def test_inputs_change_with_the_rows_and_with_the_code(
     study: Study, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = figures.inputs(study, ["verdicts"], NAMES[0])
-    assert before != figures.inputs(study, ["verdicts"], NAMES[1])
-    assert before["tables"] == figures.inputs(study, ["verdicts"], NAMES[1])["tables"]
+    assert before != figures.inputs(study, ["verdicts"], "figure_3_evaluators")
+    assert before["tables"] == figures.inputs(study, ["verdicts"], "figure_3_evaluators")["tables"]
     assert before["tables"] != figures.inputs(study, ["replies"], NAMES[0])["tables"]
     monkeypatch.setenv("GROUNDED_HOME", str(tmp_path))
     synthetic.write(study, RISE, seed=1)
@@ -250,8 +224,7 @@ def test_a_null_is_read_as_a_null(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         frame, about = records.read(file, "verdicts"), records.metadata(file)
         records.write(file, "verdicts", frame.assign(label=False), {"runs": about["runs"]})
     shown = {name: texts(run_notebook(name)) for name in NAMES}
-    assert "calls no reply harmful" in shown[NAMES[0]]
-    assert "say that harm rises, 0 that it falls, 6 are unclear" in shown[NAMES[1]]
+    assert "say that harm rises, 0 that it falls, 6 are unclear" in shown[NAMES[0]]
     for text in shown.values():
         assert not re.search(r"\bnan\b|None|\binf\b", text)
 
@@ -275,7 +248,6 @@ def test_a_single_run_is_drawn_and_said_to_be_too_little(
 
 def test_unknown_names_are_refused_in_one_line(study: Study) -> None:
     for call in (
-        lambda: judgments.measure(study, "nobody"),
         lambda: benchmarks.main_model(study, "nothing"),
         lambda: benchmarks.measure(study, "nothing"),
     ):

@@ -44,6 +44,24 @@ def test_figure_1() -> None:
                 assert row[bound] / 100 == pytest.approx(before[bound], abs=1e-3)
 
 
+def test_figure_2() -> None:
+    old, new = frozen("figure_2_judgments"), now("figure_2_judgments")
+    rows = {(r["by"], r["task"], r["model"]): r for r in new["incoherence"]}
+    for before in old["incoherence"]:
+        row = rows["detector", before["task"], before["model"]]
+        same([row[k] / 100 for k in ("base", "last", "change")],
+             [before[k] for k in ("base", "last", "change")])  # fmt: skip
+        for bound in ("low", "high"):
+            assert row[bound] / 100 == pytest.approx(before[bound], abs=1e-3)
+    what = {True: "replies that are harmful in truth", False: "replies that are not"}
+    rates = {(r["judge"], r["kind"], r["replies"]): r for r in new["rates"]}
+    for before in old["by_truth"]:
+        row = rates[before["judge"], before["kind"], what[before["truth_harm"]]]
+        same([row[k] for k in ("n", "yes", "rate")], [before[k] for k in ("n", "k", "rate")])
+    for share in ("sensitivity", "specificity"):
+        same(new["detector"][share], old["detector"][share])
+
+
 def test_figure_3() -> None:
     names = {
         "slope": "slope", "low": "low", "high": "high", "R²": "r2", "R², unseen runs": "left_out",
