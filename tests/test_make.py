@@ -50,8 +50,8 @@ def test_a_study_is_made_resumed_after_kill_9_and_reproduced(tmp_path: Path) -> 
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     _study(whole)
     assert "left: nothing" in _make(whole, "figures")
-    drawn = {path.suffix for path in (whole / "figures" / "tiny").iterdir()}
-    assert drawn == {".png", ".svg", ".csv", ".json"}
+    drawn = {path.suffix for path in (whole / "figures" / "tiny").iterdir() if path.is_file()}
+    assert drawn == {".png", ".svg", ".csv", ".json", ".html", ".md"}
     assert "tiny: all is there and current" in _make(whole, "figures")
 
     _study(killed)
