@@ -19,8 +19,10 @@ from workflow.notebooks import EXPLORER, QUICKSTART, figure_notebooks
 
 ROOT = paths.repository()
 BUILD = ROOT / "build" / "book"
-PAGES = ("README.md", "BENCHMARKS.md", "CHANGELOG.md", "REPRODUCIBILITY.md", "data/README.md",
-         "lib/workflow/CLUSTER.md", "lib/book/pages/running.md", "lib/book/pages/choices.md")  # fmt: skip
+PAGES = (
+    "README.md", "lib/book/pages/running.md", "lib/book/pages/choices.md", "BENCHMARKS.md",
+    "CHANGELOG.md", "REPRODUCIBILITY.md", "data/README.md", "lib/workflow/CLUSTER.md",
+)  # fmt: skip
 BESIDE = (
     "LICENSE", "CITATION.cff", "REUSE.toml", "LICENSES", "requirements.lock", "environment.yml",
     *(f"data/{name}/study.yaml" for name in ("micro", "paper", "colab", "crossed")),
