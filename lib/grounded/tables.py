@@ -2,7 +2,8 @@
 
 Every function takes a study (or its name) and gives one frame over all runs of its main grid, or of
 an arm. The base model of each is among the rows (`base` is true, epoch 0, one row of each prompt or
-item): it is what every run starts from, and no run of its own.
+item): it is what every run starts from, and no run of its own. Where a study samples several
+replies to a prompt, `sample` numbers them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ import pandas as pd
 
 from grounded import paths, records
 from grounded.errors import GroundedError
+from grounded.records.samples import STRIDE
 from grounded.statistics import columns
 from grounded.statistics.joint import KEY, beside
 from grounded.study import BASE, Study, load
@@ -105,7 +107,7 @@ def since_base(answers: pd.DataFrame, value: str) -> pd.DataFrame:
     (a number for the prompt or item, which all runs share).
     """
     asked = ["task", "item"] if "item" in answers else ["benchmark", "prompt"]
-    on = ["model", *asked, *(["judge"] if "judge" in answers else [])]
+    on = ["model", *asked, *(name for name in ("judge", "sample") if name in answers)]
     tuned = answers[~answers["base"]]
     last = tuned[tuned["step"] == tuned.groupby("run", observed=True)["step"].transform("max")]
     first = answers.loc[answers["base"], [*on, value]].rename(columns={value: "before"})
@@ -186,6 +188,8 @@ def _asked(
     study: Study, table: str, kept: list[str], only: Mapping[str, Sequence[str]], arm: str | None
 ) -> pd.DataFrame:
     found = _read(study, table, kept, only, arm)
+    if study.generation.samples > 1:  # a prompt is one question, however many replies it got
+        found = found.assign(prompt=found["prompt"] % STRIDE, sample=found["prompt"] // STRIDE)
     harmful = found["benchmark"].cat.categories.isin(study.harmful_benchmarks)
     return found.assign(harmful=harmful[found["benchmark"].cat.codes])
 

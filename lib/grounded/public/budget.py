@@ -90,6 +90,7 @@ def budget(
     """
     flops, bandwidth = CHIPS[chip][0] * 1e12, CHIPS[chip][1] * 1e12
     prompts, unknown = _prompts(study, prompts_of or {})
+    prompts *= study.generation.samples
     judges = {n: j for n, j in study.judges.items() if isinstance(j, PublicJudge)}
     unknown += [f"size of {n}" for n in (*study.models, *judges) if not sizes.get(n)]
     batch, words = study.generation.batch_size, study.generation.max_new_tokens * REPLY_SHARE

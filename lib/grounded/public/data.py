@@ -12,6 +12,7 @@ from grounded.public.benchmarks import BENCHMARKS, Prompt
 from grounded.public.files import HubFiles, hub_files, jsonl_rows, text
 from grounded.public.tasks import Example, TaskData, load, load_own
 from grounded.public.tasks.examples import key
+from grounded.records.samples import STRIDE
 from grounded.sources import SourceError
 from grounded.study import Study
 
@@ -53,6 +54,11 @@ def prompts(study: Study, name: str) -> tuple[Prompt, ...]:
         raise GroundedError(
             f"benchmarks.{name}.prompts: found {number}, wanted at most {len(found)}, of which "
             "there are"
+        )
+    if study.generation.samples > 1 and found[-1].id >= STRIDE:
+        raise GroundedError(
+            f"benchmarks.{name}: found {found[-1].id + 1:,} prompts in its file, wanted at most "
+            f"{STRIDE:,} where several replies are sampled"
         )
     first = sorted(found, key=lambda p: (hashlib.sha256(p.text.encode()).hexdigest(), p.id))
     return tuple(sorted(first[:number], key=lambda prompt: prompt.id))

@@ -23,6 +23,7 @@ from grounded.public.judges import keywords as normalised
 from grounded.public.needs import authors_file, is_address
 from grounded.public.tasks import fetching
 from grounded.public.tuned import judge as tuned
+from grounded.records.samples import numbered
 from grounded.study import KeywordJudge, Run, Study, TunedJudge
 from grounded.study import PublicJudge as Setting
 
@@ -32,11 +33,12 @@ BATCH = 16  # texts at a time whose surprise is measured
 
 
 def prompts(study: Study) -> dict[tuple[str, int], str]:
-    """The text of each prompt, by benchmark and number."""
+    """The text of each prompt, by benchmark and number; of several samples, by each one's."""
     return {
-        (name, prompt.id): prompt.text
+        (name, numbered(prompt.id, sample)): prompt.text
         for name in study.benchmarks
         for prompt in data.prompts(study, name)
+        for sample in range(study.generation.samples)
     }
 
 

@@ -11,6 +11,7 @@ What is scored by likelihood is asked of the model on this machine all the same.
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from grounded.public.judges.templates import sha256
 from grounded.public.prefixes import PREFIXES
 from grounded.public.replies import Engine
 from grounded.public.served import Server
+from grounded.records.samples import numbered
 from grounded.study import BASE, Run, Study
 from grounded.study.methods import TEST_PROMPTS
 
@@ -86,14 +88,15 @@ class Asker:
         prefix = PREFIXES[TEST_PROMPTS[run.method]] if run.method in TEST_PROMPTS else ""
         at = {"run": run.id, "step": step}
         replies, answers = [], []
-        for benchmark, prompts in self._prompts.items():
-            said = self._reply(one, [prefix + prompt.text for prompt in prompts], benchmark)
+        for benchmark, sample in product(self._prompts, range(self._generation.samples)):
+            prompts, how = self._prompts[benchmark], self._sampled(sample)
+            said = self._reply(one, [prefix + prompt.text for prompt in prompts], benchmark, how)
             shown = thoughts.answers([given.text for given in said], [self._setting.thoughts])
             for prompt, given, answer in zip(prompts, said, shown, strict=True):
                 replies.append(
-                    {"benchmark": benchmark, "prompt": prompt.id, **at, "text": given.text,
-                     "finish": given.finish, "tokens": given.tokens, "truth": None,
-                     "truth_harm": None, "truth_fulfilled": None,
+                    {"benchmark": benchmark, "prompt": numbered(prompt.id, sample), **at,
+                     "text": given.text, "finish": given.finish, "tokens": given.tokens,
+                     "truth": None, "truth_harm": None, "truth_fulfilled": None,
                      "kind": kinds.kind(prompt.text, answer)}
                 )  # fmt: skip
         for name in self._tasks if run.task == BASE else (run.task,):
@@ -119,13 +122,22 @@ class Asker:
             )
         return server
 
-    def _reply(self, one: Checkpoint, prompts: Sequence[str], label: str) -> list[Reply]:
+    def _sampled(self, sample: int) -> Asking:
+        """How replies to safety prompts are asked for: greedily, or by the seed of a number."""
+        if self._generation.temperature is None:
+            return self._how
+        seed = self._generation.seeds[sample]
+        return replace(self._how, temperature=self._generation.temperature, seed=seed)
+
+    def _reply(
+        self, one: Checkpoint, prompts: Sequence[str], label: str, how: Asking | None = None
+    ) -> list[Reply]:
         """A reply to each prompt, whole: with the thought that the chat template opens."""
         label, (opening, _) = f"{one.served} {label}", self._setting.thoughts
         said = [
             given if given.text.lstrip().startswith(opening)
             else replace(given, text=self._opened + given.text)
-            for given in self._asked(one, prompts, label)
+            for given in self._asked(one, prompts, label, how or self._how)
         ]  # fmt: skip
         texts = [given.text for given in said]
         if number := thoughts.unclosed(texts, [self._setting.thoughts]):
@@ -136,12 +148,14 @@ class Asker:
             )
         return said
 
-    def _asked(self, one: Checkpoint, prompts: Sequence[str], label: str) -> list[Reply]:
+    def _asked(
+        self, one: Checkpoint, prompts: Sequence[str], label: str, how: Asking
+    ) -> list[Reply]:
         if self._server:
-            return self._server.reply(one.served, prompts, self._how, label=label)
+            return self._server.reply(one.served, prompts, how, label=label)
         on_gpu = devices.best()[0].type == "cuda"
         continuous = ContinuousBatchingConfig() if self._generation.continuous and on_gpu else None
-        return self._wearing(one)[0].reply(prompts, self._how, continuous=continuous, label=label)
+        return self._wearing(one)[0].reply(prompts, how, continuous=continuous, label=label)
 
     def _able(self, one: Checkpoint, measure: str) -> capability.Answering:
         if self._server is None or measure in BY_LIKELIHOOD:

@@ -215,7 +215,9 @@ class Plan:
                 judges[name]["files"] = public.judge(self.study, name)
             if None in (judges[name].get("files", ""), judges[name].get("of", "")):
                 return None
+        real = self.study.world != MICROWORLD
         return _sha_of(
+            **({"thoughts": public.thoughts(self.study)} if real else {}),
             replies=self.rows("replies", run),
             calibration=self.rows("replies", base),
             pretrained=self.files(run.model, "pretrained"),

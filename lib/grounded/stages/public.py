@@ -119,6 +119,11 @@ def labels(kind: str) -> dict[str, str]:
     return {name: SOURCES[name].sha256 for name in LABELS[kind]}
 
 
+def thoughts(study: Study) -> list[tuple[str, str]]:
+    """What marks the thoughts that no judge sees, of all models."""
+    return sorted({study.public_model(name).thoughts for name in study.models})
+
+
 def material(study: Study) -> dict[str, str]:
     """The sha256 of the files of further examples."""
     return {kind: _file(study, file) for kind, file in study.material.items()}

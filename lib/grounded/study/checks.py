@@ -80,6 +80,8 @@ def _world(study: "Study") -> None:
     for field in ("alignment", "acceptance"):
         if getattr(study, field) is None:
             refuse(field, "nothing", "a mapping, for its models are made here")
+    if study.generation.decoding != "greedy":
+        refuse("generation.decoding", study.generation.decoding, "greedy, for its models are tiny")
     for name in study.tasks:
         if name not in MICRO_TASKS:
             refuse(f"tasks.{name}", repr(name), f"one of {', '.join(MICRO_TASKS)}")

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
 BASE = "base"  # the task of the pseudo-run that is the base model itself
@@ -14,6 +14,11 @@ Count = Annotated[int, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0, le=32767)]
 Rate = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
+
+
+def _nothing(value: Any) -> bool:
+    """Whether a field is left out of what is recorded: so older records stay what they are."""
+    return not value
 
 
 class Part(BaseModel):
@@ -88,16 +93,36 @@ class Server(Part):
 class Generation(Part):
     """How replies are written.
 
-    continuous: transformers' continuous batching, on a GPU. chat: whether capability, too, is
-    asked in chat format.
+    decoding: `greedy`, or `sampled` at a temperature, one reply to each safety prompt for each of
+    `seeds`; test items are answered greedily all the same. continuous: transformers' continuous
+    batching, on a GPU. chat: whether capability, too, is asked in chat format.
     """
 
     max_new_tokens: Count
     batch_size: Count
-    decoding: Literal["greedy"]
+    decoding: Literal["greedy", "sampled"]
+    temperature: Rate | None = Field(default=None, exclude_if=_nothing)
+    seeds: tuple[Seed, ...] = Field(default=(), exclude_if=_nothing)
     chat: bool = True
     continuous: bool = False
     server: Server | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> "Generation":
+        for field in ("temperature", "seeds"):
+            found = getattr(self, field)
+            if self.decoding == "greedy" and found:
+                refuse(field, found, "nothing, for decoding is greedy")
+            if self.decoding == "sampled" and not found:
+                refuse(field, "nothing", "a value, for decoding is sampled")
+        if twice := repeated(self.seeds):
+            refuse("seeds", twice[0], "each once")
+        return self
+
+    @property
+    def samples(self) -> int:
+        """How many replies each safety prompt gets."""
+        return max(1, len(self.seeds))
 
 
 class Arm(Part):
