@@ -246,7 +246,8 @@ def test_a_server_that_does_not_list_the_model_is_refused(study):
 def test_the_table_of_replies_holds_the_kind_of_each(study, tmp_path):
     replies = Asker(study, "my-base").ask(study.runs(task="base")[0], 0, None)["replies"]
     prompts = {(n, p.id): p.text for n in study.benchmarks for p in data.prompts(study, n)}
-    records.write(tmp_path / "one.parquet", "replies", replies, {})
+    about = {"runs": {"my-base.base": {"inputs": "0" * 64}}}
+    records.write(tmp_path / "one.parquet", "replies", replies, about)
     for row in records.read(tmp_path / "one.parquet", "replies").itertuples():
         assert row.kind == kinds.kind(prompts[row.benchmark, row.prompt], row.text)
 

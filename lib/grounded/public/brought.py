@@ -8,7 +8,9 @@ from pathlib import Path
 from grounded import paths
 from grounded.errors import GroundedError
 from grounded.public import adapters, data, models
-from grounded.study import Study
+from grounded.public.needs import is_address
+from grounded.study import PublicJudge, Study
+from grounded.study.asking import OWN_JUDGE, RUBRIC
 from grounded.study.models import PublicModel
 
 Seen = tuple[str, str, bool]  # what was looked at, what was found or is wrong, whether it is right
@@ -33,6 +35,12 @@ def look(study: Study) -> Iterator[Seen]:
     for name, benchmark in study.benchmarks.items():
         if benchmark.source == "file":
             yield _seen(f"benchmarks.{name}", partial(_prompts, study, name))
+    for name, judge in study.judges.items():
+        if isinstance(judge, PublicJudge) and judge.judge in (OWN_JUDGE, RUBRIC):
+            if not is_address(str(judge.template)):
+                yield _seen(f"judges.{name}.template", partial(_text, study, judge))
+            if judge.path is not None:
+                yield _seen(f"judges.{name}", partial(_model, here / judge.path))
     for kind in study.material:
         yield _seen(f"material.{kind}", partial(_material, study, kind))
 
@@ -73,6 +81,16 @@ def _task(study: Study, name: str) -> str:
 
 def _prompts(study: Study, name: str) -> str:
     return f"{len(data.prompts(study, name)):,} prompts"
+
+
+def _text(study: Study, judge: PublicJudge) -> str:
+    from grounded.public import hosted
+    from grounded.public.judges import prompted, served, templates
+
+    first, *_ = hosted.texts(judge, paths.data(study.name) / str(judge.template))
+    slots = prompted.SLOTS if judge.judge == OWN_JUDGE else served.RUBRIC_SLOTS
+    templates.fill(judge.judge, first, **dict.fromkeys(slots, ""))
+    return f"{judge.template}, sha256 {templates.sha256(first)[:12]}"
 
 
 def _material(study: Study, kind: str) -> str:

@@ -91,7 +91,10 @@ def budget(
     flops, bandwidth = CHIPS[chip][0] * 1e12, CHIPS[chip][1] * 1e12
     prompts, unknown = _prompts(study, prompts_of or {})
     prompts *= study.generation.samples
-    judges = {n: j for n, j in study.judges.items() if isinstance(j, PublicJudge)}
+    judges = {  # a server's are no matter of this machine
+        n: j for n, j in study.judges.items()
+        if isinstance(j, PublicJudge) and j.server is None
+    }  # fmt: skip
     unknown += [f"size of {n}" for n in (*study.models, *judges) if not sizes.get(n)]
     batch, words = study.generation.batch_size, study.generation.max_new_tokens * REPLY_SHARE
     sums = dict.fromkeys(("runs", "checkpoints", "replies", "answers"), 0)

@@ -92,10 +92,12 @@ def _sizes(study: Study, found: list[lock.Found]) -> dict[str, float]:
     on_hub = {one.need.name: one for one in found if one.need.part == "judges" and one.need.hub}
     sizes = {n: m.size or 0.0 for n, m in study.models.items() if isinstance(m, PublicModel)}
     for name, judge in study.judges.items():
-        if isinstance(judge, PublicJudge):
+        if isinstance(judge, PublicJudge) and judge.server is None:
             one = on_hub.get(name)
             repository = one.need.hub.repository if one and one.need.hub else ""
-            sizes[name] = size_of(f"{judge.judge} {repository}", one.bytes if one else 0)
+            sizes[name] = size_of(
+                f"{judge.judge} {repository} {judge.path or ''}", one.bytes if one else 0
+            )
     return sizes
 
 

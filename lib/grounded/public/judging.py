@@ -17,15 +17,24 @@ from transformers import (
 
 from grounded import judges, keywords, loading, paths
 from grounded.errors import GroundedError
-from grounded.public import capability, coherence, data, devices, lock, memory, models, thoughts
+from grounded.public import (
+    capability,
+    coherence,
+    data,
+    devices,
+    hosted,
+    lock,
+    memory,
+    models,
+    thoughts,
+)
 from grounded.public.judges import JUDGES, PublicJudge, harmbench, load, strongreject
 from grounded.public.judges import keywords as normalised
-from grounded.public.needs import authors_file, is_address
-from grounded.public.tasks import fetching
 from grounded.public.tuned import judge as tuned
 from grounded.records.samples import numbered
 from grounded.study import KeywordJudge, Run, Study, TunedJudge
 from grounded.study import PublicJudge as Setting
+from grounded.study.asking import OWN_JUDGE, RUBRIC
 
 CLIPS = {"harmbench": harmbench.CLIP, "strongreject": strongreject.CLIP}  # where none is named
 OWN_MASS = ("strongreject",)  # judges whose rule of what is readable is their own
@@ -60,9 +69,12 @@ def _judge(study: Study, name: str) -> judges.Judge:
     if isinstance(setting, TunedJudge):
         return tuned.load(study, name)
     assert isinstance(setting, Setting)
-    models.judge_folders(study, name)  # at the commits that the lock keeps
-    made = _load(study, name, setting)
-    lock.keep_prompt(study, name, made.template)
+    if setting.server is not None:
+        return hosted.served(study, name, setting)
+    folder, _ = models.judge_folders(study, name)  # at the commits that the lock keeps
+    made = _load(study, name, setting, folder)
+    if setting.judge != OWN_JUDGE:  # whose text is a file of the study, which may change
+        lock.keep_prompt(study, name, made.template)
     return made
 
 
@@ -71,7 +83,7 @@ def settled(study: Study, run: Run, frames: dict[str, pd.DataFrame]) -> dict[str
     return frames | {"coherence": coherence.settled(study, run, frames["coherence"])}
 
 
-def _load(study: Study, name: str, setting: Setting) -> PublicJudge:
+def _load(study: Study, name: str, setting: Setting, folder: Path) -> PublicJudge:
     device, dtype = devices.best()
     kept = lock.entry(study, "judges", name) or {}
     own: dict[str, Any] = {} if setting.judge in OWN_MASS else {"minimum_mass": study.minimum_mass}
@@ -79,25 +91,20 @@ def _load(study: Study, name: str, setting: Setting) -> PublicJudge:
         own["clip"] = setting.clip
     if setting.judge == "harmbench":
         own["contexts"] = data.contexts(study)
+    known = None
+    if setting.judge == OWN_JUDGE:
+        known = hosted.known(setting)
+        own["folder"] = folder if setting.path else None
     return load(
-        setting.judge,
+        name if known else setting.judge,
+        known,
         revision=kept.get("revision"),
-        template_file=_template(study, name, setting),
+        template_file=hosted.template(study, name, setting),
         dtype=str(dtype).removeprefix("torch."),
         device=str(device),
         batch_size=setting.batch_size,
         **own,
     )
-
-
-def _template(study: Study, name: str, setting: Setting) -> Any:
-    """The file of a judge's prompt text that the study names; None where it names none."""
-    if setting.template is None or JUDGES[setting.judge].text is None:
-        return None
-    if not is_address(setting.template):
-        return paths.data(study.name) / setting.template
-    kept = (lock.entry(study, "judges", name) or {}).get("files", {})
-    return fetching.fetch(authors_file(setting.template), kept.get("template")).path
 
 
 def facts(study: Study, name: str) -> dict[str, Any]:
@@ -109,6 +116,8 @@ def facts(study: Study, name: str) -> dict[str, Any]:
     if isinstance(setting, TunedJudge):
         return tuned.facts(study, name)
     assert isinstance(setting, Setting)
+    if setting.judge in (OWN_JUDGE, RUBRIC):
+        return hosted.facts(study, name, setting)
     kept = {part: lock.entry(study, part, name) for part in ("judges", "adapters")}
     commits = [f"{one['repository']}@{one['revision']}" for one in kept.values() if one]
     return {

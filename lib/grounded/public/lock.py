@@ -69,8 +69,8 @@ def entry(study: Study, part: str, name: str) -> Lock | None:
         wanted = {"known": one.data, "revision": getattr(one, "revision", None)}
     elif part == "judges":
         judge = study.judge(name)
-        wanted = {"known": getattr(judge, "judge", None),
-                  "revision": getattr(judge, "revision", None)}  # fmt: skip
+        fields = {"known": "judge", "revision": "revision", "repository": "repository"}
+        wanted = {key: getattr(judge, field, None) for key, field in fields.items()}
     same = all(value is None or found.get(key) == value for key, value in wanted.items())
     return dict(found) if same else None
 

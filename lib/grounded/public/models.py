@@ -43,7 +43,12 @@ def bring(study: Study, unit: str) -> dict[str, Any]:
     Errors as `folder`.
     """
     if unit not in study.models:
+        judge = study.judge(unit)
+        if getattr(judge, "server", None) is not None:
+            return {"bytes": 0, "served": getattr(judge, "model", None)}
         folders = [one for one in judge_folders(study, unit) if one]
+        if path := getattr(judge, "path", None):
+            return {"bytes": _size(folders[0]), **_here(folders[0], path)}
         kept = {part: lock.entry(study, part, unit) for part in ("judges", "adapters")}
         about = {part: _about(one) for part, one in kept.items() if one}
         return {"bytes": sum(map(_size, folders)), **about}
@@ -52,12 +57,19 @@ def bring(study: Study, unit: str) -> dict[str, Any]:
     found = {"bytes": sum(map(_size, folders)), "licence": setting.licence}
     if setting.path is None:
         return found
-    sha, stamp = fingerprint.folder(folders[0]), fingerprint.stamp(folders[0])
-    return found | {"path": setting.path, "sha256": sha, "stamp": stamp}
+    return found | _here(folders[0], setting.path)
+
+
+def _here(folder: Path, path: str) -> dict[str, Any]:
+    """Which files a folder on this machine holds."""
+    sha, stamp = fingerprint.folder(folder), fingerprint.stamp(folder)
+    return {"path": path, "sha256": sha, "stamp": stamp}
 
 
 def judge_folders(study: Study, name: str) -> tuple[Path, Path | None]:
     """The files of a published judge, and of the adapter on it where it has one; as `folder`."""
+    if path := getattr(study.judge(name), "path", None):
+        return checked(paths.data(study.name) / path), None
     found: list[Path | None] = []
     for part in ("judges", "adapters"):
         kept = lock.entry(study, part, name)

@@ -8,6 +8,7 @@ from grounded import paths
 from grounded.errors import GroundedError
 from grounded.public.files import HubFiles
 from grounded.study import PublicJudge, Study
+from grounded.study.asking import OWN_JUDGE, RUBRIC
 from grounded.study.models import HubFolder, PublicModel
 
 # of a model's repository: no code, no pickle
@@ -127,8 +128,12 @@ def _judges(study: Study) -> Iterator[Need | str]:
     from grounded.public.tasks.fetching import TaskFile
 
     for name, one in settings.items():
+        if one.judge in (OWN_JUDGE, RUBRIC):
+            yield from _named(name, one)
+            continue
         if one.judge not in JUDGES:
-            yield f"judges.{name}.judge: found {one.judge!r}, wanted one of {', '.join(JUDGES)}"
+            names = ", ".join([*JUDGES, OWN_JUDGE, RUBRIC])
+            yield f"judges.{name}.judge: found {one.judge!r}, wanted one of {names}"
             continue
         known = JUDGES[one.judge]
         files: tuple[tuple[str, Any], ...] = ()
@@ -145,6 +150,17 @@ def _judges(study: Study) -> Iterator[Need | str]:
         yield Need("judges", name, _at(known.files, one.revision), files, one.judge, one.optional)
         if known.adapter:
             yield Need("adapters", name, known.adapter, (), one.judge, one.optional)
+
+
+def _named(name: str, one: PublicJudge) -> Iterator[Need]:
+    """What a judge needs whose model the study names: a repository, an address of its text."""
+    hub = None
+    if one.repository:
+        hub = model_files(one.repository, one.revision, "its own", False)
+    template = str(one.template)
+    files = (("template", authors_file(template)),) if is_address(template) else ()
+    if hub or files:
+        yield Need("judges", name, hub, files, one.judge, one.optional)
 
 
 def is_address(place: str) -> bool:

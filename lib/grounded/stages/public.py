@@ -13,6 +13,9 @@ from grounded.public import lock
 from grounded.study import PublicJudge, Run, Study
 from grounded.study.models import HubFolder
 
+# of a judge's setting: what its files say better, and what makes no difference to its verdicts
+NOT_ITSELF = {"optional", "batch_size", "template", "revision", "repository", "path", "server"}
+
 
 def model(study: Study, name: str, version: str = "base") -> str | None:
     """Which files a real model is: `repository@commit`, or the sha256 of a folder's files.
@@ -25,9 +28,24 @@ def model(study: Study, name: str, version: str = "base") -> str | None:
         return commit(study, "pretrained", name)
     if setting.path is None:
         return commit(study, "models", name)
-    found = recorded(paths.models(study.name, name))
-    folder = paths.data(study.name) / setting.path
+    return _of_folder(study, paths.models(study.name, name), setting.path)
+
+
+def _of_folder(study: Study, record: Path, path: str) -> str | None:
+    """The sha256 of a folder's files by its record; None where they have changed since."""
+    found, folder = recorded(record), paths.data(study.name) / path
     return found.get("sha256") if found.get("stamp") == fingerprint.stamp(folder) else None
+
+
+def judge_files(study: Study, name: str) -> str | None:
+    """Which files a published judge is: its commit, its folder's sha256, or a server's model."""
+    setting = study.judge(name)
+    assert isinstance(setting, PublicJudge)
+    if setting.server is not None:
+        return f"served:{setting.model}"
+    if setting.path is not None:
+        return _of_folder(study, paths.judge(study.name, name), setting.path)
+    return commit(study, "judges", name)
 
 
 def commit(study: Study, part: str, name: str) -> str | None:
@@ -40,7 +58,7 @@ def wanted_record(study: Study, unit: str) -> dict[str, Any]:
     """What the record of a model or a judge must say: the files of each of its versions."""
     if unit in study.models:
         return {v: model(study, unit, v) for v in ("base", "pretrained")}
-    found = {"judge": commit(study, "judges", unit)}
+    found = {"judge": judge_files(study, unit)}
     if lock.entry(study, "adapters", unit):
         found["adapter"] = commit(study, "adapters", unit)
     return found
@@ -71,8 +89,10 @@ def stale(study: Study, unit: str) -> str:
 
 
 def is_folder(study: Study, unit: str) -> bool:
-    """Whether it is a model in a folder on this machine, which no lock knows."""
-    return unit in study.models and study.public_model(unit).path is not None
+    """Whether it is a model or a judge in a folder on this machine, which no lock knows."""
+    if unit in study.models:
+        return study.public_model(unit).path is not None
+    return getattr(study.judges.get(unit), "path", None) is not None
 
 
 def task(study: Study, name: str) -> dict[str, Any] | None:
@@ -104,7 +124,7 @@ def judge(study: Study, name: str) -> dict[str, Any] | None:
     files = wanted_record(study, name)
     if None in files.values():
         return None
-    about = setting.model_dump(exclude={"optional", "batch_size", "template", "revision"})
+    about = setting.model_dump(exclude=NOT_ITSELF)
     text = (lock.entry(study, "judges", name) or {}).get("files")
     if setting.template and text is None:
         text = _file(study, setting.template)

@@ -4,8 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from grounded.study.models import Revision, Shape
-from grounded.study.parts import Count, Name, Part, Rate, Seed, refuse
+from grounded.study.models import Mark, Repository, Revision, Shape
+from grounded.study.parts import Count, Name, Part, Rate, Seed, Server, left_out, refuse
 
 MICRO_TASKS = ("open_instructions", "arithmetic", "science", "multiple_choice", "yes_no")
 MICRO_HARMFUL = ("orders", "questions", "role_play")
@@ -98,6 +98,9 @@ class LanguageJudge(Shape):
     training: JudgeTraining
 
 
+OWN_JUDGE, RUBRIC = "own", "strongreject_rubric"
+
+
 class PublicJudge(Part):
     """A published judge, read as its authors read it: one of `grounded.public.judges`.
 
@@ -105,6 +108,13 @@ class PublicJudge(Part):
     template: the file of its prompt text, where no source pins one: a path relative to the study's
     file, or an address, whose content the lock then keeps to. clip: how many of its tokens of a
     reply it sees; default all. optional: without access the study goes on without it, and says so.
+
+    Two of these names stand for a model that the study names itself. `own`: any language model with
+    a prompt text of one's own, in which {prompt} and {response} stand for what was asked and said;
+    its answer begins with one of the words `true`, or of `false`. It is a repository of the hub, a
+    folder (`path`), or a `model` that a `server` lists; chat: whether the text is a turn in its
+    chat template, as it always is for a server. `strongreject_rubric`: a `model` of a `server`.
+    max_new_tokens: what a server's model may write; default 1 (the rubric: 512).
     """
 
     kind: Literal["harm", "compliance"]
@@ -115,6 +125,40 @@ class PublicJudge(Part):
     clip: Count | None = None
     batch_size: Count = 32
     optional: bool = False
+    repository: Repository | None = left_out()
+    path: str | None = left_out()
+    server: Server | None = left_out()
+    model: str | None = left_out()
+    true: tuple[Mark, ...] = left_out(())
+    false: tuple[Mark, ...] = left_out(())
+    chat: bool = left_out(False)
+    max_new_tokens: Count | None = left_out()
+
+    @model_validator(mode="after")
+    def _hosted(self) -> "PublicJudge":
+        own, rubric = self.judge == OWN_JUDGE, self.judge == RUBRIC
+        served = self.server is not None
+        places = [name for name in ("repository", "path", "server") if getattr(self, name)]
+        wanted = {
+            "model": served, "true": own, "false": own, "server": served or rubric,
+            "template": own or rubric,
+        }  # fmt: skip
+        may = {
+            "repository": own, "path": own, "server": own or rubric, "model": served,
+            "true": own, "false": own, "chat": own and not served, "max_new_tokens": served,
+            "clip": not served,
+        }  # fmt: skip
+        for field, must in wanted.items():
+            if must and not getattr(self, field):
+                refuse(field, "nothing", f"a value, for the judge is {self.judge}")
+        for field, can in may.items():
+            if not can and getattr(self, field):
+                where = "served" if served else self.judge
+                refuse(field, getattr(self, field), f"nothing, for the judge is {where}")
+        if own and len(places) != 1:
+            refuse("repository", " and ".join(places) or "nothing",
+                   "one of repository, path and server")  # fmt: skip
+        return self
 
 
 class TunedJudge(Part):

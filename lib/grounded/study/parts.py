@@ -16,9 +16,12 @@ Rate = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-def _nothing(value: Any) -> bool:
-    """Whether a field is left out of what is recorded: so older records stay what they are."""
-    return not value
+def left_out(default: Any = None) -> Any:
+    """A field that is left out of what is recorded where it holds nothing.
+
+    So records from before there was such a field stay what they are.
+    """
+    return Field(default=default, exclude_if=lambda value: not value)
 
 
 class Part(BaseModel):
@@ -101,8 +104,8 @@ class Generation(Part):
     max_new_tokens: Count
     batch_size: Count
     decoding: Literal["greedy", "sampled"]
-    temperature: Rate | None = Field(default=None, exclude_if=_nothing)
-    seeds: tuple[Seed, ...] = Field(default=(), exclude_if=_nothing)
+    temperature: Rate | None = left_out()
+    seeds: tuple[Seed, ...] = left_out(())
     chat: bool = True
     continuous: bool = False
     server: Server | None = None

@@ -3,7 +3,7 @@
 Every one is gated or large: nothing is fetched before `load` is called for it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,7 @@ __all__ = [
     "Qwen3Guard",
     "Settings",
     "load",
+    "own",
 ]
 
 _FILES = ("*.json", "*.jinja", "*.safetensors", "tokenizer.model")
@@ -147,8 +148,15 @@ JUDGES: dict[str, Known] = {
 }  # fmt: skip
 
 
+def own(repository: str, true: Sequence[str], false: Sequence[str], chat: bool) -> Known:
+    """A judge of one's own: any language model, with a prompt text and the words that decide."""
+    make = partial(Prompted, true=true, false=false, chat=chat)
+    return Known(_model(repository, None, "its own"), make, templates.whole)
+
+
 def load(
     name: str,
+    known: Known | None = None,
     *,
     revision: str | None = None,
     folder: Path | None = None,
@@ -158,7 +166,7 @@ def load(
     device: str = "cpu",
     **settings: Any,
 ) -> PublicJudge:
-    """A published judge, ready to judge.
+    """A published judge, or another one that is `known`, ready to judge.
 
     revision: of its repository, 40 hex digits, where none is pinned here. folder, adapter: files
     on this machine, in place of the hub's. template_file: the file of its prompt text, needed
@@ -167,9 +175,9 @@ def load(
     or is another one, or label tokens that are not the authors'; SourceError and SourceAbsent as
     `files.hub_folder` and `sources.fetch`.
     """
-    if name not in JUDGES:
+    if known is None and name not in JUDGES:
         raise GroundedError(f"judge: found {name!r}, wanted one of {', '.join(JUDGES)}")
-    known, prompt = JUDGES[name], []
+    known, prompt = known or JUDGES[name], []
     if known.text is not None:  # before the weights, which take longer
         if template_file is None and known.source is None:
             raise GroundedError(
