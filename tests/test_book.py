@@ -76,6 +76,6 @@ def test_every_figure_is_shown_with_its_numbers(html: Path) -> None:
 def test_a_link_that_leads_nowhere_fails_the_build(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(book, "TREES", "\n\n[lost](notebooks/nowhere.ipynb)\n" + book.TREES)
     monkeypatch.setattr(book, "BUILD", book.BUILD.with_name("book-broken"))
-    monkeypatch.setattr(book.explorer, "write", lambda *_: 0)
+    monkeypatch.setattr(book, "_explore", lambda *_: None)
     with pytest.raises(GroundedError, match="book: .*nowhere"):
         book.build("micro")

@@ -5,17 +5,18 @@ else is written here. Sphinx runs with every warning an error: a link or a refer
 nowhere fails the build.
 """
 
-import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-from grounded import explorer, paths, study
+from grounded import paths, study
 from grounded.errors import GroundedError
 from grounded.stages.plan import NOTEBOOKS
 from workflow import notebooks
+from workflow.jobs import Job
 from workflow.notebooks import EXPLORER, QUICKSTART, figure_notebooks
+from workflow.run_notebook import execute
 
 ROOT = paths.repository()
 BUILD = ROOT / "build" / "book"
@@ -64,7 +65,7 @@ FIGURE = """
 :name: picture-{name}
 
 Numbers: [CSV](figures/{study}/{name}.csv). Statistics:
-[JSON](figures/{study}/{name}.json). Picture: [SVG](figures/{study}/{name}.svg). Drawn by
+[JSON](figures/{study}/{statistics}.json). Picture: [SVG](figures/{study}/{name}.svg). Drawn by
 [{notebook}](notebooks/{notebook}.ipynb).
 ```
 """
@@ -72,7 +73,7 @@ Numbers: [CSV](figures/{study}/{name}.csv). Statistics:
 
 def build(name: str) -> Path:
     """Build the book of a study; the folder of its pages. GroundedError where Sphinx warns."""
-    asked = study.load(name)
+    study.load(name)
     _check(name)
     source, html = BUILD / "source", BUILD / "html"
     for folder in (source, html):
@@ -82,7 +83,7 @@ def build(name: str) -> Path:
         front.write(_trees())
     (source / "figures.md").write_text(_figures(name), encoding="utf-8")
     (source / "extra").mkdir()
-    explorer.write(asked, source / "extra" / "explorer.html")
+    _explore(name, source / "extra" / "explorer.html")
     command = [
         *(sys.executable, "-m", "sphinx", "-b", "html", "-c", str(ROOT / "lib" / "book")),
         *("--fail-on-warning", "--keep-going", "--quiet", "-d", str(BUILD / "doctrees")),
@@ -94,6 +95,12 @@ def build(name: str) -> Path:
         raise GroundedError("\n".join(f"book: {line}" for line in lines[-20:]))
     shutil.copy(html / "README.html", html / "index.html")
     return html
+
+
+def _explore(name: str, page: Path) -> None:
+    """The explorer's charts as one page, by its notebook."""
+    source, output = paths.notebook(EXPLORER), BUILD / f"{EXPLORER}.ipynb"
+    execute(Job(f"notebooks/{EXPLORER}", source, output, {"study": name, "page": str(page)}))
 
 
 def _check(name: str) -> None:
@@ -135,13 +142,13 @@ def _trees() -> str:
 def _figures(name: str) -> str:
     """The page of all figures, with a label each to refer to."""
     folder, text = ROOT / "figures" / name, FIGURES.format(name=name)
-    for file in sorted(folder.glob("*.json")):
-        about = json.loads(file.read_text(encoding="utf-8"))
-        if "figure" not in about:
-            continue
+    for file in sorted(folder.glob("*.png")):
         notebook = max((n for n in figure_notebooks() if file.stem.startswith(n)), key=len)
         title = file.stem.replace("_", " ").capitalize()
-        text += FIGURE.format(name=file.stem, title=title, study=name, notebook=notebook)
+        about = file.stem if file.with_suffix(".json").exists() else notebook
+        text += FIGURE.format(
+            name=file.stem, title=title, study=name, notebook=notebook, statistics=about
+        )
     link = '<a href="explorer.html">the explorer</a>'
     return text.replace("FIRST", f"Everything at once, to play with: {link}.", 1)
 
