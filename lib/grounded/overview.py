@@ -3,17 +3,20 @@
 Each function takes the study and a unit (`<model>-<task>`), or "" for all units.
 """
 
+import io
 import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib import import_module
 from types import ModuleType
 
+import matplotlib.pyplot as plt
 import pandas as pd
+from IPython.display import Image
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from grounded import benchmarks, figures, paths, records, tasks
+from grounded import benchmarks, figures, paths, records, save, tasks
 from grounded.statistics import measures_by_run, pooled, rates_by_run
 from grounded.statistics.frames import at_end, describe
 from grounded.study import BASE, Study
@@ -28,6 +31,17 @@ CLASSES = {  # the truth of a reply, with the colour that pictures give it
 
 
 FINISHES = {"stop": "#0072B2", "length": "#8a8a8a"}  # why a reply ended, where no truth is known
+
+
+def picture(drawn: Figure, alt: str) -> Image:
+    """A figure as a notebook shows it, with the words `alt`, and nothing kept on disk."""
+    drawn.set_layout_engine("constrained")
+    page = io.BytesIO()
+    drawn.savefig(page, format="png", dpi=save.PAGE_DPI, metadata={"Software": None})
+    plt.close(drawn)
+    return Image(
+        data=page.getvalue(), format="png", alt=alt, width=round(drawn.get_figwidth() * 130)
+    )
 
 
 def units(study: Study, unit: str) -> list[str]:
