@@ -76,6 +76,19 @@ def test_figure_3() -> None:
         same([row[name] for name in names], [before[name] for name in names.values()])
 
 
+def test_figure_4() -> None:
+    truths = {"truth:harm": "truth: harmful", "truth:compliance": "truth: fulfilled"}
+    rows = {
+        (r["task"], r["benchmark"], r["judge"]): r for r in now("figure_4_benchmarks")["changes"]
+    }
+    for before in frozen("figure_4_benchmarks")["conclusions"]:
+        judge = truths.get(before["judge"], before["judge"])
+        row = rows[before["task"], before["benchmark"], judge]
+        same([row["change"] / 100, row["pairs"]], [before["change"], before["n"]])
+        for bound in ("low", "high"):
+            assert row[bound] / 100 == pytest.approx(before[bound], abs=2e-3)
+
+
 @pytest.mark.parametrize("task", ["arithmetic", "multiple_choice", "science", "yes_no"])
 def test_figure_3_of_the_other_tasks(task: str) -> None:
     twin = frozen(f"figure_3_evaluators_{task}")["lines"]
