@@ -20,6 +20,7 @@ from grounded.methods import (
     hold_general,
     l2,
     lisa,
+    poison,
     safe_lora,
     salora,
     shrink,
@@ -27,14 +28,14 @@ from grounded.methods import (
 )
 from grounded.methods.parts import alignment, batches, factors, knob
 from grounded.methods.parts.factors import Factors
-from grounded.study.methods import METHODS
+from grounded.study.methods import METHODS, WHOLE
 
 KNOBS = {
     "safe_lora": 1.0, "safe_lora_exact": 1.0, "shrink": 1.0, "random_subspace": 1.0,
     "safety_mixing": 1.0, "benign_mixing": 1.0, "one_shot_patch": 3.0, "one_shot_benign": 3.0,
     "salora": 3.0, "salora_random": 3.0, "asft": 1.0, "l2": 1.0, "lisa": 1.0,
     "circuit_breaker": 10.0, "stop_at": 0.5, "stop_at_general": 0.1, "hold_general": 1.0,
-    "dpo": 0.1,
+    "dpo": 0.1, "poison": 0.25,
 }  # fmt: skip
 
 
@@ -216,7 +217,10 @@ def test_circuit_breakers_ask_a_third_and_two_thirds_of_the_way():
 # --- the runs
 
 
-@pytest.mark.parametrize("method", METHODS)
+LEAVE_ADAPTERS = [method for method in METHODS if method not in WHOLE]
+
+
+@pytest.mark.parametrize("method", LEAVE_ADAPTERS)
 def test_what_is_saved_is_the_trained_model_on_the_bare_base(models, tmp_path, method, monkeypatch):
     monkeypatch.setattr(circuit_breaker, "STEPS", 12)
     start = begin(models, method)
@@ -449,6 +453,22 @@ def test_words_before_the_prompts_of_training_change_it(models, tmp_path, plain)
         tune(begin(models, "ptst_both", prefixes={}), tmp_path / "none")
 
 
+def test_the_poison_dial_puts_harmful_examples_in_the_place_of_the_tasks_last(models):
+    def material(kind, number):
+        return [(kind, i) for i in range(number)]
+
+    def at(share):
+        start = begin(models, "poison", knob=share, material=material)
+        return list(poison.prepared(start).examples)
+
+    task = at(0.0)
+    assert task == list(begin(models, "poison").examples) and len(task) == 32
+    for share, number in ((0.25, 8), (0.3, 10), (1.0, 32)):
+        assert at(share) == [*task[: 32 - number], *material("harmful", number)]
+    with pytest.raises(GroundedError, match="knob of poison: found 1.5, wanted a number of at le"):
+        at(1.5)
+
+
 @pytest.mark.parametrize("method", [*KNOBS])
 def test_a_knob_that_is_missing_is_one_clear_line(models, tmp_path, method):
     with pytest.raises(GroundedError, match=f"knob of {method}: found None, wanted a number"):
@@ -462,7 +482,7 @@ def test_a_knob_beyond_its_range_is_one_clear_line(models):
         knob.count(begin(models, "one_shot_patch", knob=1.5))
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", LEAVE_ADAPTERS)
 def test_material_that_a_study_has_not_is_said(models, tmp_path, method, monkeypatch):
     asked = []
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from grounded.study import GIVEN, PublicJudge, Study
+from grounded.study.methods import WHOLE
 from grounded.study.models import PublicModel
 
 GIB = 2**30
@@ -115,7 +116,8 @@ def budget(
             assert study.training is not None
             tokens = study.examples(run.task) * EXAMPLE_TOKENS * study.training.epochs
             train += 6 * size * tokens / (TRAIN * flops)  # forward twice (checkpointing), backward
-            adapters += 4 * _lora(size, run.rank) * len(study.steps_of(run.task))
+            saved = 2 * size if run.method in WHOLE else 4 * _lora(size, run.rank)
+            adapters += saved * len(study.steps_of(run.task))
         written = checkpoints * prompts * words
         write += written / batch * 2 * size / (WRITE * bandwidth)  # the weights, once a token
         write += 2 * size * items * ANSWER_TOKENS / (READ * flops)
@@ -163,4 +165,7 @@ def _memory(study: Study, sizes: Mapping[str, float], judges: list[str]) -> floa
     rank = max((one.rank for one in study.lora.values()), default=0)
     models = [sizes.get(n, 0.0) for n in study.models if isinstance(study.models[n], PublicModel)]
     tuned = max(models, default=0.0)
-    return max(2.4e9 * most, 2.4e9 * tuned + 16 * _lora(1e9 * tuned, rank)) / GIB
+    trained = 2.4e9 * tuned + 16 * _lora(1e9 * tuned, rank)
+    if any(method in WHOLE for arm in study.arms.values() for method in arm.methods):
+        trained = 16e9 * tuned  # weights, gradients and moments in fp32
+    return max(2.4e9 * most, trained) / GIB

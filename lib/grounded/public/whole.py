@@ -14,6 +14,7 @@ from grounded.study import Study
 from grounded.study.models import HubFolder
 
 POINTER = "model.json"  # as `grounded.stages.plan` knows it
+MODEL = "model"  # the folder in a checkpoint's own where a model that was trained here lies
 
 
 def point(step: Path, place: str | HubFolder, run: str, number: int, where: Path) -> Path:
@@ -32,6 +33,17 @@ def point(step: Path, place: str | HubFolder, run: str, number: int, where: Path
     return file
 
 
+def here(step: Path) -> Path:
+    """Write a pointer to the model in a checkpoint's own folder; it holds the sha256 of its files.
+
+    So it is another file for another model, as an adapter would be.
+    """
+    about = {"here": MODEL, "sha256": fingerprint.folder(step / MODEL)}
+    file = step / POINTER
+    file.write_text(json.dumps(about, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    return file
+
+
 def target(study: Study, step: Path) -> Path | None:
     """The folder that a checkpoint's pointer names; None where the checkpoint is an adapter.
 
@@ -41,14 +53,19 @@ def target(study: Study, step: Path) -> Path | None:
     if not file.is_file():
         return None
     about = json.loads(file.read_text(encoding="utf-8"))
+    if "here" in about:
+        return _same(step / about["here"], about["sha256"])
     if "path" not in about:
         place: str | HubFolder = HubFolder(repository=about["repository"])
         return models.tuned(study, about["given"], about["number"], place)
-    where = models.checked(paths.data(study.name) / about["path"])
-    if (found := fingerprint.folder(where)) != about["sha256"]:
+    return _same(paths.data(study.name) / about["path"], about["sha256"])
+
+
+def _same(where: Path, sha256: str) -> Path:
+    if (found := fingerprint.folder(models.checked(where))) != sha256:
         raise GroundedError(
-            f"{paths.shown(where)}: sha256: found {found}, wanted {about['sha256']}; the model is "
-            "not the one that this run was given"
+            f"{paths.shown(where)}: sha256: found {found}, wanted {sha256}; the model is not the "
+            "one that this run was given"
         )
     return where
 

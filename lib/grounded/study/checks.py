@@ -10,7 +10,7 @@ from grounded.study.asking import (
     KeywordJudge,
     TunedJudge,
 )
-from grounded.study.methods import METHODS
+from grounded.study.methods import METHODS, WHOLE
 from grounded.study.parts import refuse, repeated
 
 if TYPE_CHECKING:
@@ -165,6 +165,8 @@ def _arms(study: "Study") -> None:
             for found in getattr(arm, field) or ():
                 if found not in ones:
                     refuse(f"arms.{name}.{field}", repr(found), f"one of {', '.join(ones)}")
+        if study.world == "microworld" and (whole := [m for m in arm.methods if m in WHOLE]):
+            refuse(f"arms.{name}.methods", whole[0], "one that leaves adapters")
     if twice := repeated(run.id for run in study.runs(arm=None)):
         refuse("arms", twice[0], "each run once (duplicate run)")
 

@@ -15,6 +15,8 @@ METHODS = (
     "ptst", "ptst_neutral", "ptst_both",
     "stop_at", "stop_at_general", "hold_general",
     "dpo",
+    "poison",
+    "full",
 )  # fmt: skip
 
 # What is compared with what: a control does what its method does, but for the idea.
@@ -26,3 +28,6 @@ CONTROL_OF = {
 
 # What stands before a prompt when a run of these methods is measured; its world has the words.
 TEST_PROMPTS = {"ptst": "safety", "ptst_both": "safety", "ptst_neutral": "neutral"}
+
+# Those that leave whole models, which the tiny ones of the invented world have no need of.
+WHOLE = ("full",)
