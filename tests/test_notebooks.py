@@ -1,5 +1,6 @@
 """What every committed notebook must be: prose first, short cells, fit to read on GitHub."""
 
+import ast
 import json
 import os
 import re
@@ -44,6 +45,40 @@ def _outputs(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
 def test_every_stage_has_its_notebook_and_figures_follow() -> None:
     assert set(NOTEBOOKS.values()) <= {path.stem for path in ALL}
     assert len(notebooks.figure_notebooks()) == 11
+
+
+FIGURES = notebooks.figure_notebooks()
+STAGES_OF_A_FIGURE = {"groupby": "the rate", "fit": "the regression"}
+THEME = {"move_legend", "set_theme", "despine"}  # seaborn's calls that draw nothing
+
+
+def calls(source: str) -> list[ast.Attribute]:
+    """What is called on something (`x.name(...)`), in the parsed code and not in its text."""
+    found = (n.func for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Call))
+    return [func for func in found if isinstance(func, ast.Attribute)]
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_notebook_shows_its_rate_its_formula_and_its_plot(name: str) -> None:
+    source = "\n".join(fingerprint.cells(paths.notebook(name)))
+    if any(module.startswith("grounded.figures") for module in fingerprint.imports(source)):
+        pytest.skip("still drawn by grounded.figures")
+    called = calls(source)
+    names = {func.attr for func in called}
+    assert not [what for call, what in STAGES_OF_A_FIGURE.items() if call not in names]
+    drawn = {f.attr for f in called if isinstance(f.value, ast.Name) and f.value.id == "sns"}
+    assert drawn - THEME
+    assert paths.notebook(name).stat().st_size < 500_000
+    lines = [cell.split("\n") for cell in fingerprint.cells(paths.notebook(name))]
+    assert max(sum(bool(line.strip()) for line in cell) for cell in lines) <= 25
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [("d.groupby('run')", ["groupby"]), ("'d.groupby(run)'  # .fit()", []), ("d.fit", [])],
+)
+def test_a_call_is_told_from_its_text(source: str, found: list[str]) -> None:
+    assert [func.attr for func in calls(source)] == found
 
 
 def test_is_valid_and_begins_with_prose(notebook: nbformat.NotebookNode) -> None:
