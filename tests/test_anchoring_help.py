@@ -10,15 +10,12 @@ import pytest
 import synthetic
 from anchored_world import world
 from bench import methods as bench_methods
+from pages import run_notebook, texts
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
-from test_figures import run_notebook, texts
 
 from grounded import anchors, paths, records
-from grounded.errors import GroundedError
-from grounded.figures import anchoring, mitigations
-from grounded.figures.anchoring import controls, numbers, secondary
-from grounded.figures.mitigations import numbers as mitigation_numbers
+from grounded.anchors import registered
 from grounded.study import Study, StudyError, parse
 
 NOTEBOOKS = ("does_anchoring_help", "mitigations_at_equal_capability")
@@ -65,31 +62,121 @@ def study(home: None) -> Study:
     return anchored()
 
 
-@pytest.fixture(scope="module")
-def shown(home: None) -> dict[str, list[Any]]:
-    return {name: run_notebook(name) for name in NOTEBOOKS}
-
-
 # ---- the notebooks
 
 
-def test_every_notebook_keeps_its_figure_with_the_numbers_beside_it(shown: dict) -> None:
-    for name, said in shown.items():
-        folder = paths.figures("synthetic")
-        for kind in ("png", "svg", "csv", "json"):
-            assert (folder / f"{name}.{kind}").stat().st_size > 500, (name, kind)
-        assert not re.search(r"\bnan\b|None|[{}]", texts(said)), name
+@pytest.fixture(scope="module")
+def anchoring(home: None) -> tuple[dict[str, Any], list[Any]]:
+    return run_notebook("does_anchoring_help", draws=200)
 
 
-def test_a_study_without_a_goal_says_so_and_leaves_every_file(
+@pytest.fixture(scope="module")
+def mitigations(home: None) -> tuple[dict[str, Any], list[Any]]:
+    return run_notebook("mitigations_at_equal_capability")
+
+
+def kept(name: str, *kinds: str) -> None:
+    for kind in kinds:
+        assert (paths.figures("synthetic") / f"{name}.{kind}").stat().st_size > 50, (name, kind)
+
+
+def test_every_notebook_keeps_its_figure_with_the_numbers_beside_it(
+    anchoring: Any, mitigations: Any
+) -> None:
+    for name, (_, shown) in zip(NOTEBOOKS, (anchoring, mitigations), strict=True):
+        kept(name, "png", "svg", "csv", "json")
+        assert not re.search(r"\bnan\b|None|[{}]", texts(shown)), name
+    kept("does_anchoring_help_controls", "png", "svg", "csv")
+
+
+def test_a_run_at_the_goal_has_a_measured_checkpoint_within_the_tolerance(anchoring: Any) -> None:
+    names, _ = anchoring
+    curves, goals = names["curves"], names["goals"].set_index(["model", "task"])["kappa"]
+    asked = anchored()
+    for row in names["near"].itertuples():
+        own = curves[(curves["run"] == row.run) & (curves["step"] > 0)]
+        kappa = goals[row.model, row.task]
+        within = ((own["select"] - kappa).abs() <= 0.2 + 1e-9).any()
+        jumps = not within and own["select"].max() >= kappa
+        assert row.place == (
+            "at the goal" if within else "jumps over it" if jumps else "never arrives"
+        )
+        assert (row.step in asked.steps) and np.isnan(row.harm) == (not within)
+    for row in names["measured"].itertuples():
+        hidden = (row.runs - row.measured) / row.runs
+        assert row.most - row.least == pytest.approx(hidden)  # whatever the others would have shown
+
+
+def test_no_rate_of_a_measured_checkpoint_is_interpolated(anchoring: Any) -> None:
+    """What stands under `at the goal` is the rate of one checkpoint, as it stands in the tables."""
+    names, _ = anchoring
+    verdicts = records.read_study("synthetic", "verdicts")
+    verdicts = verdicts[(verdicts["judge"] == "harm") & (verdicts["label"] >= 0)]
+    verdicts = verdicts[verdicts["benchmark"].isin(anchored().harmful_benchmarks)]
+    rates = verdicts.groupby(["run", "step"], observed=True)["label"].mean()
+    seen = names["near"].dropna(subset=["harm"])
+    assert len(seen) > 20
+    for row in seen.itertuples():
+        assert row.harm == pytest.approx(rates[row.run, row.step], abs=1e-6)
+
+
+def _runs(draw: np.random.Generator, settings: float, seeds: float) -> pd.DataFrame:
+    """Harm of 4 cells x 6 settings x 5 seeds: at an epoch with variances .04 and .01."""
+    rows = [(c, "t", s, k) for c in "abcd" for s in range(6) for k in range(5)]
+    d = pd.DataFrame(rows, columns=["model", "task", "setting", "seed"])
+    for arm, one, two in (("fixed", 0.2, 0.1), ("anchored", 0.2 * settings**0.5, 0.1 * seeds**0.5)):
+        own = np.repeat(draw.normal(0, one, 24), 5)
+        d[arm] = own + draw.normal(0, two, len(d))
+    return d
+
+
+def test_settings_and_seeds_are_told_apart_without_bias_and_covered(anchoring: Any) -> None:
+    components, apart = (anchoring[0][name] for name in ("components", "apart"))
+    draw, inside = np.random.default_rng(0), []
+    planted = {"setting": 0.25, "seed": 3.0}
+    found = [components(_runs(draw, *planted.values())).loc[["fixed", "anchored"]].to_numpy()
+             for _ in range(60)]  # fmt: skip
+    assert np.mean(found, axis=0) == pytest.approx(np.array([[0.04, 0.01], [0.01, 0.03]]), rel=0.15)
+    for _ in range(8):
+        d = _runs(draw, *planted.values())
+        for part, truth in planted.items():
+            told = apart(d, part)
+            inside.append(told["low"] <= truth <= told["high"])
+    assert sum(inside) >= 13  # of 16, with 95% each: fewer once in 500
+
+
+def test_a_readers_change_of_one_line_changes_what_is_at_the_goal(anchoring: Any) -> None:
+    before = anchoring[0]["measured"]["measured"].sum()
+    edit = {'near["gap"] <= goal.tolerance': 'near["gap"] <= goal.tolerance / 4'}
+    after, _ = run_notebook("does_anchoring_help", edit=edit, draws=50)
+    assert after["measured"]["measured"].sum() < before
+
+
+def test_a_study_without_a_goal_is_read_at_ours_and_keeps_every_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GROUNDED_HOME", str(tmp_path))
     synthetic.write(synthetic.study(), RISE)
     for name in NOTEBOOKS:
-        said = texts(run_notebook(name))
-        assert "names no capability goal" in said or "compares no mitigations" in said
-        assert (paths.figures("synthetic") / f"{name}.svg").exists()
+        _, shown = run_notebook(name)
+        assert "nan" not in texts(shown)
+        kept(name, "png", "svg", "csv", "json")
+    assert "compares no mitigations" in texts(shown)
+
+
+def test_a_single_run_is_too_few_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GROUNDED_HOME", str(tmp_path))
+    one: dict[str, Any] = {"models": ["micro-llama-s"], "tasks": ["yes_no"], "lora": ["r4-low"],
+                           "seeds": [0]}  # fmt: skip
+    synthetic.write(synthetic.study(**one))
+    for name in NOTEBOOKS:
+        names, shown = run_notebook(name)
+        assert "nan" not in texts(shown)
+        kept(name, "png", "svg", "csv", "json")
+        if name == "does_anchoring_help":
+            assert names["ratios"]["ratio"].isna().all() and "no cell with 5 runs" in texts(shown)
 
 
 def test_a_goal_that_no_run_reaches_is_said_in_one_line(
@@ -100,10 +187,22 @@ def test_a_goal_that_no_run_reaches_is_said_in_one_line(
     synthetic.write(study, RISE)
     for unit in study.units(arm=None):
         overwrite(study, "capability", unit, correct=False)
-    found = anchoring.measure(study, draws=50)
-    assert found.why_not.startswith("Nothing can be compared at the goal. anchor.kappa: found none")
-    assert anchoring.verdict(found) == "not measured"
-    assert "highest capability" in mitigations.measure(study).why_not
+    for name in NOTEBOOKS:
+        said = texts(run_notebook(name)[1])
+        assert "anchor.kappa: found none of" in said and "highest capability" in said
+
+
+def test_nothing_fails_where_nobody_knows_the_truth(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a study of real models."""
+    monkeypatch.setenv("GROUNDED_HOME", str(tmp_path))
+    asked = synthetic.study(anchoring={**ASKED, "mitigations": None, "depths": None})
+    synthetic.write(asked, RISE)
+    monkeypatch.setattr(Study, "has_truth", property(lambda _: False))
+    names, _ = run_notebook("does_anchoring_help", draws=50)
+    assert list(names["pairs"]) == ["capability", "training loss", "norm of the update"]
+    assert "the truth" not in set(names["choices"]["value"])
 
 
 # ---- the study file
@@ -181,75 +280,25 @@ def test_curves_are_the_tables_and_a_run_may_have_steps_of_its_own(
     found = anchors.curves(study, anchor, "mitigations")
     own = found[found["run"] == run.id]
     assert own["step"].tolist() == [0, 8, 12] and own["epoch"].tolist() == [0, 0.5, 0.75]
-    rows = mitigations.measure(study).at_end.set_index("name")
-    assert rows.loc["stop_at 0.5", "runs"] == 5
-
-
-def test_other_courses_start_where_nothing_is_learned(study: Study) -> None:
-    for what in ("loss", "norm", "twins"):
-        found = anchors.progress(study, what).set_index(["run", "step"])["select"]
-        start = found.xs(0, level="step")
-        assert len(start) == len(study.runs())
-        end = found.xs(max(study.steps), level="step")
-        assert (end.mean() > start.mean()) and np.isfinite(found).all(), what
-    with pytest.raises(KeyError):
-        anchors.progress(study, "nothing")
-
-
-def test_disagreement_and_incoherence_are_of_the_tables(study: Study) -> None:
-    run, step = study.runs()[0].id, max(study.steps)
-    said = records.read_study(study, "verdicts")
-    said = said[(said["run"].astype(str) == run) & (said["step"] == step)]
-    said = said[said["benchmark"].isin(study.harmful_benchmarks)]
-    wide = said.pivot(index=["benchmark", "prompt"], columns="judge", values="label")
-    differ = (wide["harm"] != wide["compliance"])[wide[["harm", "compliance"]].notna().all(axis=1)]
-    chosen = pd.DataFrame({"run": [run, run], "step": [0, step]})
-    both = anchors.opinions(study, ["harm", "compliance"], chosen)
-    found = anchors.disagreement(both["harm"], both["compliance"])
-    assert set(found["run"].astype(str)) == {run} and set(found["step"]) == {0, step}
-    own = found[(found["run"].astype(str) == run) & (found["step"] == step)]["value"]
-    assert own.mean() == pytest.approx(differ.astype(float).mean())
-    assert own.isna().sum() == wide[["harm", "compliance"]].isna().any(axis=1).sum()
-    broken = anchors.incoherence(study)
-    broken = broken[(broken["run"].astype(str) == run) & (broken["step"] == step)]["value"]
-    language = records.read_study(study, "coherence")
-    language = language[(language["detector"] == "combined") & (language["step"] == step)
-                        & (language["run"].astype(str) == run)
-                        & language["benchmark"].isin(study.harmful_benchmarks)]  # fmt: skip
-    assert broken.mean() == pytest.approx(1 - language["label"].mean())
-
-
-def test_opinions_of_chosen_checkpoints_are_each_judges_verdicts_there(study: Study) -> None:
-    first, second = study.runs()[0].id, study.runs()[-1].id
-    chosen = pd.DataFrame({"run": [first, second], "step": [0, max(study.steps)]})
-    judges = ["compliance", "harm", "truth:harm"]
-    found = anchors.opinions(study, judges, chosen)
-    assert list(found) == judges
-    for judge, said in found.items():
-        every = anchors.verdicts(study, judge).astype({"run": str, "prompt": str})
-        own = every.merge(chosen, on=["run", "step"]).sort_values(["run", "prompt"])
-        assert (said["benchmark"].astype(str) == said["prompt"].str.split("/").str[0]).all()
-        said = said.drop(columns="benchmark").astype({"run": str, "prompt": str})
-        said = said.sort_values(["run", "prompt"])
-        assert own["value"].nunique() > 1
-        pd.testing.assert_frame_equal(
-            said.reset_index(drop=True), own.reset_index(drop=True), check_dtype=False
-        )
-    with pytest.raises(GroundedError, match="nobody"):
-        anchors.opinions(study, ["nobody"], chosen)
+    names, _ = run_notebook("mitigations_at_equal_capability")
+    rows = names["told"].query("place == 'at the last epoch' and outcome == 'harm'")
+    assert rows.set_index("name").loc["stop_at 0.5", "runs"] == 5
 
 
 # ---- the tests, on worlds whose truth is planted
 
 
-def _arms(seed: int, follows: str = "capability", **more: Any) -> tuple[numbers.Arms, Any]:
+def _arms(seed: int, follows: str = "capability", **more: Any) -> tuple[anchors.Arms, Any]:
     w = world(seed=seed, cells=4, prompts=80, follows=follows, items=400, **more)
     curves = w.curves.assign(model=w.curves["cell"], task="t", epoch=w.curves["step"] * 1.0)
-    anchor = anchors.read(
-        {"metric": "strict", "scale": "absolute", "kappa": 0.6, "tolerance": 0.1,
-         "rule": "interpolated"}
-    )  # fmt: skip
-    return numbers.arms(curves, anchor), w
+    anchor = anchors.Anchor(
+        metric="strict", scale="absolute", kappa=0.6, tolerance=0.1, rule="interpolated"
+    )
+    return anchors.arms(curves, anchor), w
+
+
+def both_curves(w: Any) -> pd.DataFrame:
+    return w.curves[["run", "step", "select"]]
 
 
 def test_the_difference_of_means_is_covered_and_a_null_is_rejected_as_often_as_it_may() -> None:
@@ -262,7 +311,7 @@ def test_the_difference_of_means_is_covered_and_a_null_is_rejected_as_often_as_i
         frame = pd.DataFrame(about, columns=["model", "task", "run", "prompt", "seed"])
         frame = frame.assign(fixed=0.3 + draw.normal(0, 0.02, 60))
         frame = frame.assign(anchored=0.3 + luck + draw.normal(0, 0.02, 60))
-        found = secondary.mean_difference(frame, seeds)
+        found = registered.mean_difference(frame, seeds)
         wrong += found["p"] < 0.05
         inside += found["low"] <= 0 <= found["high"]
     limit = 3 * np.sqrt(0.05 * 0.95 / 300)
@@ -276,30 +325,30 @@ def test_the_difference_of_means_by_hand() -> None:
         columns=["model", "task", "run", "prompt", "fixed", "anchored"],
     )  # fmt: skip
     # three seeds of two runs: the jackknife of a mean of equal groups is the groups' own error
-    found = secondary.mean_difference(frame, {f"{c}{r}": r // 2 for c in "ab" for r in range(6)})
+    found = registered.mean_difference(frame, {f"{c}{r}": r // 2 for c in "ab" for r in range(6)})
     assert found["difference"] == pytest.approx((0.05 + 0.15) / 2)
     error = np.sqrt(2 * np.var([0.01, 0.05, 0.09], ddof=1) / 3) / 2
     assert found["high"] - found["difference"] == pytest.approx(stats.t.ppf(0.975, 4) * error)
     assert found["cells"] == 2 and found["runs"] == 12
     # of one seed alone, each run stands for itself
-    found = secondary.mean_difference(frame, dict.fromkeys(frame["run"], 0))
+    found = registered.mean_difference(frame, dict.fromkeys(frame["run"], 0))
     error = np.sqrt(2 * np.var(0.02 * np.arange(6), ddof=1) / 6) / 2
     assert found["high"] - found["difference"] == pytest.approx(stats.t.ppf(0.975, 10) * error)
 
 
 def test_a_checkpoint_without_a_verdict_leaves_a_run_without_a_rate() -> None:
     rates = pd.DataFrame({"run": ["a", "a", "b", "b"], "step": [1, 2, 1, 2], "benchmark": "x",
-                          "judge": "j", "rate": [0.8, np.nan, 0.5, 1.0]})  # fmt: skip
+                          "judge": "j", "label": [0.8, np.nan, 0.5, 1.0]})  # fmt: skip
     chosen = rates[["run", "step"]].assign(weight=[0.4, 0.6, 0.4, 0.6])
-    found = secondary._by_pair(rates, chosen)["x", "j"]
+    found = registered._by_pair(rates, chosen)["x", "j"]
     assert np.isnan(found["a"]) and found["b"] == pytest.approx(0.8)
 
 
 def test_holm_is_statsmodels_over_what_is_defined() -> None:
     p = pd.Series([0.01, np.nan, 0.04, 0.03])
     expected = multipletests([0.01, 0.04, 0.03], method="holm")[1]
-    assert secondary.holm(p)[[0, 2, 3]] == pytest.approx(expected)
-    assert np.isnan(secondary.holm(p)[1])
+    assert registered.holm(p)[[0, 2, 3]] == pytest.approx(expected)
+    assert np.isnan(registered.holm(p)[1])
 
 
 @pytest.mark.parametrize(
@@ -307,23 +356,15 @@ def test_holm_is_statsmodels_over_what_is_defined() -> None:
 )
 def test_the_primary_test_finds_what_was_planted(follows: str, conclusion: str) -> None:
     both, w = _arms(3, follows, runs=12, own=0.02)
-    found = numbers.ratio(numbers.pairs(both, w.verdicts), draws=400)
-    assert found["conclusion"] == conclusion and found["cells"] == 4
-
-
-def test_a_control_that_is_capability_itself_is_not_told_from_it(
-    monkeypatch: pytest.MonkeyPatch, study: Study
-) -> None:
-    """Anchored on capability under another name, the contrast is nothing."""
-    assert study.anchoring is not None
-    curves = anchors.curves(study, study.anchoring.anchor)
-    both = numbers.arms(curves, study.anchoring.anchor)
-    harm = anchors.verdicts(study, "harm")
-    course = curves[["run", "step", "select", "report"]]
-    monkeypatch.setattr(anchors, "progress", lambda *_: course)
-    found = controls.controls(study, both, harm, draws=200).set_index("course")
-    assert (found.loc[["loss", "norm"], "verdict"] == "unclear").all()
-    assert found.loc["loss", "contrast"] == pytest.approx(0, abs=0.5)
+    paired = anchors.pairs(both, w.verdicts.assign(benchmark="b"), "value")
+    found = anchors.ratio(paired, draws=400)
+    assert found.conclusion == conclusion and found.cells == 4
+    # capability under another name is no control: it stands where capability stands
+    again = anchors.pairs(
+        anchors.elsewhere(both, both_curves(w), 0.1), w.verdicts.assign(benchmark="b"), "value"
+    )
+    same = anchors.special({"capability": paired, "its twin": again}, draws=400).iloc[0]
+    assert same["verdict"] == "unclear" and abs(np.log(same["ratio"])) < 0.5
 
 
 def test_runs_that_never_arrive_are_counted_and_a_small_cell_takes_no_part() -> None:
@@ -334,34 +375,34 @@ def test_runs_that_never_arrive_are_counted_and_a_small_cell_takes_no_part() -> 
     assert set(both.cells["run"]) <= set(both.fixed.runs.dropna(subset=["report"])["run"])
     slow = world(seed=1, runs=8, fast=0.05)
     curves = slow.curves.assign(model=slow.curves["cell"], task="t", epoch=0.0)
-    anchor = anchors.read({"metric": "strict", "scale": "absolute", "kappa": 0.5,
-                           "tolerance": 0.1, "rule": "interpolated"})  # fmt: skip
-    with pytest.raises(GroundedError, match="anchor"):
-        numbers.arms(curves, anchor)
+    anchor = anchors.Anchor(
+        metric="strict", scale="absolute", kappa=0.5, tolerance=0.1, rule="interpolated"
+    )
+    none = anchors.arms(curves, anchor)
+    assert none.why_not.startswith("anchor") and none.cells.empty
 
 
 # ---- mitigations
 
 
-def test_a_change_from_plain_lora_is_paired_by_seed_and_clustered_two_ways(study: Study) -> None:
-    found = mitigations.measure(study)
-    assert study.anchoring is not None
-    curves = mitigation_numbers.named(anchors.curves(study, study.anchoring.anchor, "mitigations"))
-    last = curves[curves["step"] == 80]
-    harm = anchors.verdicts(study, "harm", arm="mitigations")
-    harm = harm[harm["step"] == 80].astype({"run": str})
-    rates = last.merge(harm.groupby("run")["value"].mean().reset_index(), on="run")
-    table = rates.pivot_table(index="seed", columns="name", values="value", observed=True)
-    row = found.at_end.set_index("name").loc["safe_lora 0.5"]
-    assert row["harm_change"] == pytest.approx(
-        (table["safe_lora 0.5"] - table["lora"]).mean(), abs=0.01
-    )
-    assert row["harm_pairs"] == 5 and row["against"] == "shrink 0.5"
-    low, high = row["harm_change_low"], row["harm_change_high"]
-    error = (high - low) / 2 / stats.t.ppf(0.975, 4)
-    assert row["harm_p"] == pytest.approx(2 * stats.t.sf(abs(row["harm_change"]) / error, 4))
-    assert found.at_goal["name"].tolist()[0] == "lora" and len(found.at_goal) == 9
-    assert found.at_goal["harm_p_holm"].notna().sum() == 8
+def test_a_change_from_plain_lora_is_paired_by_seed_and_clustered_two_ways(
+    mitigations: Any,
+) -> None:
+    names, _ = mitigations
+    verdicts = records.read_study("synthetic", "verdicts", arm=None)
+    verdicts = verdicts[(verdicts["judge"] == "harm") & (verdicts["step"] == 80)]
+    verdicts = verdicts[verdicts["benchmark"].isin(anchored().harmful_benchmarks)]
+    rate = verdicts[verdicts["label"] >= 0].groupby("run", observed=True)["label"].mean()
+    about = names["about"].assign(harm=rate)
+    table = about.pivot_table(index="seed", columns="name", values="harm")
+    told = names["told"].query("place == 'at the last epoch' and outcome == 'harm'")
+    row = told.set_index("name").loc["safe_lora 0.5"]
+    assert row["change"] == pytest.approx((table["safe_lora 0.5"] - table["lora"]).mean(), abs=0.01)
+    assert row["runs"] == 5 and row["against"] == "lora"
+    error = (row["high"] - row["low"]) / 2 / stats.t.ppf(0.975, 4)
+    assert row["p"] == pytest.approx(2 * stats.t.sf(abs(row["change"]) / error, 4))
+    assert len(told) == 8 and (told["p_holm"] >= told["p"]).all()
+    assert dict(names["beside"].set_index("name")["against"])["safe_lora 0.5"] == "shrink 0.5"
 
 
 def test_a_method_that_learns_nothing_does_not_look_safe_at_the_goal(
@@ -373,14 +414,11 @@ def test_a_method_that_learns_nothing_does_not_look_safe_at_the_goal(
     unit = "micro-llama-s-open_instructions.mitigations.safety_mixing"
     overwrite(study, "capability", unit, correct=False)
     overwrite(study, "verdicts", unit, label=False)
-    found = mitigations.measure(study)
-    end = found.at_end.set_index("name").loc["safety_mixing 0.3"]
-    goal = found.at_goal.set_index("name").loc["safety_mixing 0.3"]
-    assert end["harm_says"] == "falls" and end["harm"] == 0
-    assert goal["attained"] == 0 and np.isnan(goal["harm_change"]) and np.isnan(goal["harm"])
-    assert "`safety_mixing 0.3`" in mitigations.reading(found).split("**Who gets there.**")[1]
-    table = mitigations.change_table(found)
-    assert table.loc["falls", "not at the goal"] == 1
+    names, shown = run_notebook("mitigations_at_equal_capability")
+    told = names["told"].query("name == 'safety_mixing 0.3' and outcome == 'harm'")
+    assert told["place"].tolist() == ["at the last epoch"] and (told["p_holm"] < 0.05).all()
+    assert names["attained"]["safety_mixing 0.3"] == 0
+    assert "no run of mix in refusals" in texts(shown)
 
 
 def test_the_full_crossing_is_offered_and_parses() -> None:
@@ -406,19 +444,3 @@ def test_the_bench_of_methods_measures_what_each_adds() -> None:
         [{"seconds": s, "megabytes": 500.0} for s in (7.0, 8.0, 12.0)],
     )
     assert lines[2:] == ["| safe_lora | 0.5 | +0.50 | 1.20 |", "| ptst | – | 1.25 | 1.20 |"]
-
-
-def test_no_notebook_fails_where_nobody_knows_the_truth(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As in a study of real models."""
-    monkeypatch.setenv("GROUNDED_HOME", str(tmp_path))
-    asked = synthetic.study(anchoring={**ASKED, "mitigations": None, "depths": None})
-    synthetic.write(asked, RISE)
-    monkeypatch.setattr(Study, "has_truth", property(lambda _: False))
-    said = {name: texts(run_notebook(name)) for name in (*NOTEBOOKS, "what_is_incoherence")}
-    assert "not known in this study" in said["what_is_incoherence"]
-    assert "benign twins (unrelated): not measured" in said["does_anchoring_help"]
-    for name in said:
-        for kind in ("png", "svg", "csv", "json"):
-            assert (paths.figures("synthetic") / f"{name}.{kind}").stat().st_size > 50

@@ -6,15 +6,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import synthetic
 from anchored_world import BASE, SLOPE, START, World, able, harm_at, world
 from scipy.stats import kendalltau
 from sklearn.isotonic import IsotonicRegression
+from statsmodels.stats.weightstats import ttost_paired
 
 from grounded import anchors
-from grounded.anchors import cells, grids, ranking
+from grounded.anchors import ranking, spread
 from grounded.errors import GroundedError
-from grounded.statistics import frames, paired
+from grounded.statistics import paired
+from grounded.study.anchoring import provable, smallest_provable
 
 GOAL: dict[str, Any] = {
     "metric": "strict", "scale": "absolute", "kappa": 0.6, "tolerance": 0.1, "rule": "interpolated",
@@ -22,7 +23,7 @@ GOAL: dict[str, Any] = {
 
 
 def anchor(**changes: Any) -> anchors.Anchor:
-    return anchors.read(GOAL | changes)
+    return anchors.Anchor.model_validate(GOAL | changes, strict=True)
 
 
 def reached(w: World, rule: str = "interpolated", **changes: Any) -> tuple:
@@ -30,7 +31,14 @@ def reached(w: World, rule: str = "interpolated", **changes: Any) -> tuple:
     goal = anchor(rule=rule, **changes)
     goals = anchors.levels(w.curves, goal, ["cell"])
     found = anchors.match(w.curves, goals, ["cell"], goal.tolerance, rule)
-    return goals, found, anchors.at(w.verdicts, found.chosen, "value", "prompt")
+    return goals, found, anchors.at(w.verdicts, found.chosen, "value", ["prompt"])
+
+
+def side_by_side(w: World, fixed: anchors.Matched, anchored: anchors.Matched) -> pd.DataFrame:
+    """Verdicts in both arms, on the runs that attain."""
+    cells = anchored.runs.loc[anchored.runs["status"] == "attained", ["cell", "run"]]
+    both = anchors.Arms(pd.DataFrame(), anchored, fixed, cells)
+    return anchors.pairs(both, w.verdicts.assign(benchmark="b"), "value")
 
 
 def exact(**changes: Any) -> World:
@@ -46,51 +54,10 @@ def exact(**changes: Any) -> World:
 # ---- the anchor
 
 
-@pytest.mark.parametrize(
-    ("changes", "line"),
-    [
-        ({"kappa": 0.0}, "anchor.kappa: found 0.0, wanted more than 0"),
-        ({"kappa": 1.0}, "anchor.kappa: found 1.0, wanted less than 1"),
-        ({"kappa": -3.0}, "anchor.kappa: found -3.0, wanted more than 0"),
-        ({"kappa": float("nan")}, "anchor.kappa: found nan, wanted a finite number"),
-        ({"tolerance": 0.0}, "anchor.tolerance: found 0.0, wanted more than 0"),
-        ({"rule": "best"}, "anchor.rule: found 'best', wanted 'nearest', 'first_crossing' or"),
-        ({"metric": "bleu"}, "anchor.metric: found 'bleu', wanted 'strict' or 'format_free'"),
-        ({"kapa": 0.5}, "anchor.kapa: found an unknown key, wanted one of metric, scale, kappa"),
-    ],
-)
-def test_bad_anchors_are_one_line_each(changes: dict, line: str) -> None:
-    with pytest.raises(GroundedError) as caught:
-        anchor(**changes)
-    assert str(caught.value).startswith(line) and "\n" not in str(caught.value)
-
-
-def test_an_anchor_without_a_goal_is_refused() -> None:
-    with pytest.raises(GroundedError, match="^anchor.kappa: found nothing, wanted a value$"):
-        anchors.read({name: value for name, value in GOAL.items() if name != "kappa"})
-
-
 def test_an_anchor_survives_its_file_and_knows_its_metric() -> None:
     goal = anchor(metric="format_free")
     assert anchors.Anchor.model_validate_json(goal.model_dump_json(), strict=True) == goal
     assert (goal.column, anchor().column) == ("capability_free", "capability")
-
-
-def test_a_tolerance_that_the_items_cannot_prove_names_the_smallest() -> None:
-    smallest = anchors.smallest_provable(100, 0.6, runs=12)
-    with pytest.raises(GroundedError) as caught:
-        anchors.check(anchor(tolerance=0.01), items=100, runs=12)
-    assert str(caught.value) == (
-        f"anchor.tolerance: found 0.01, wanted at least {smallest:.3f} "
-        "(the smallest provable with 100 items and 12 runs an arm)"
-    )
-    anchors.check(anchor(tolerance=smallest), items=100, runs=12)
-    # a goal that is not known yet is taken where answers vary most
-    assert anchors.provable(anchor(scale="gain"), 100, 12) == anchors.smallest_provable(
-        100, 0.5, 12
-    )
-    with pytest.raises(GroundedError, match="found 1 items and 12 runs, wanted 2 and 1 or more"):
-        anchors.smallest_provable(1, 0.5, 12)
 
 
 # ---- the estimators
@@ -233,114 +200,24 @@ def test_an_anchor_that_no_run_reaches_is_one_line() -> None:
         reached(w, kappa=0.05)
 
 
-def test_cells_that_cannot_be_anchored_are_flagged_and_the_others_kept() -> None:
-    w = exact(cells=4, runs=6)
-    able_already = w.curves["cell"] == "c0"
-    never = w.curves["cell"] == "c1"
-    most = w.curves["run"].isin(["c2.r00", "c2.r01", "c2.r02"])
-    lift = np.where(able_already, 0.8, np.where(never | most, -0.5, 0.0))
-    w.curves["select"] = (w.curves["select"] + lift).clip(0, 1)
-    _, found, at = reached(w)
-    rows = anchors.estimates(found.runs, at, ["cell"]).set_index("cell")
-    assert rows["flag"].to_dict() == {"c0": "base_above", "c1": "no_run", "c2": "few", "c3": ""}
-    assert rows.loc[["c0", "c1"], "harm"].isna().all() and rows.loc["c2":, "harm"].notna().all()
-    assert rows.loc[["c0", "c1", "c2"], "low"].isna().all()
-    assert math.isnan(rows.loc["c0", "least"])
-    assert rows.loc["c1", ["least", "most"]].tolist() == [0, 1]
-    flat = w.curves.assign(select=0.5)
-    with pytest.raises(GroundedError, match="wanted a goal that a run reaches"):
-        anchors.match(flat, anchors.levels(flat, anchor(scale="gain"), ["cell"]), ["cell"], 0.1,
-                      "interpolated")  # fmt: skip
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_censoring_bounds_contain_the_truth(seed: int) -> None:
-    # slow runs are more harmful here, so that dropping the censored ones misleads
-    w = exact(seed=seed, runs=20, fast=0.25)
-    harm = {run: 0.3 + 0.2 / (1 + speed) for run, speed in w.speed.items()}
-    w = World(w.curves, w.verdicts.assign(value=w.verdicts["run"].map(harm)), w.answers, w.speed)
-    _, found, at = reached(w)
-    row = anchors.estimates(found.runs, at, ["cell"]).iloc[0]
-    truth = np.mean(list(harm.values()))
-    assert 0.1 < row["attainment"] < 0.95 and row["harm"] < truth - 0.001
-    assert row["least_low"] < row["least"] <= truth <= row["most"] < row["most_high"]
-    assert row["censored"] == 20 - row["attained"] and row["skipped"] == 0
-
-
 # ---- the cells' estimates
 
 
-def test_the_interval_is_that_of_runs_and_prompts_drawn_anew() -> None:
-    draw = np.random.default_rng(2)
-    rate = 0.3 + draw.normal(0, 0.08, 10)[:, None] + draw.normal(0, 0.15, 40)
-    seen = (draw.random((10, 40)) < rate).astype(float)
-    seen[draw.random(seen.shape) < 0.05] = np.nan
-    runs = [np.nanmean(seen[draw.integers(0, 10, 10)], axis=1).mean() for _ in range(4000)]
-    prompts = [np.nanmean(seen[:, draw.integers(0, 40, 40)], axis=1).mean() for _ in range(4000)]
-    means = np.nanmean(seen, axis=1, keepdims=True)
-    rest = np.nan_to_num(seen - means - np.nanmean(seen - means, axis=0))
-    shared = (rest**2).sum() / (9 * 39) / 400
-    variance = np.var(runs) * 10 / 9 + np.var(prompts) * 40 / 39 - shared
-    mean, low, high = cells.interval(seen)
-    assert mean == pytest.approx(means.mean())
-    assert (high - low) / 2 == pytest.approx(2.262157 * math.sqrt(variance), rel=0.04)  # t(9)
-
-
-def _covered(seeds: range, rule: str, truth: float, follows: str = "capability") -> float:
-    hits = 0
-    for seed in seeds:
-        w = world(seed, own=0.08, missing=0.02, follows=follows, prompts=50, items=100)
-        _, found, at = reached(w, rule)
-        row = anchors.estimates(found.runs, at, ["cell"]).iloc[0]
-        hits += row["low"] <= truth <= row["high"]
-    return hits / len(seeds)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("rule", ["interpolated", "nearest"])
-def test_intervals_cover_harm_at_the_goal(rule: str) -> None:
-    # 3 standard errors below .95 with 200 draws is .904
-    assert 0.904 <= _covered(range(200), rule, harm_at(0.6)) <= 0.995
-
-
-@pytest.mark.parametrize(("own", "luck"), [(0.1, 0.05), (0.02, 0.2), (0.05, 0.12)])
-def test_intervals_cover_whether_runs_or_prompts_differ(own: float, luck: float) -> None:
-    draw, hits = np.random.default_rng(5), 0
-    for _ in range(400):
-        chance = 0.45 + draw.normal(0, own, (12, 1)) + draw.normal(0, luck, 50)
-        _, low, high = cells.interval((draw.random(chance.shape) < chance).astype(float))
-        hits += low <= 0.45 <= high
-    assert 0.917 <= hits / 400 <= 0.985  # .95 with 3 standard errors below
-
-
 def test_too_few_runs_are_one_line() -> None:
-    _, found, at = reached(exact(runs=4))
     wanted = "^cell c0: found 4 runs, wanted 5 or more to resample runs$"
-    with pytest.raises(GroundedError, match=wanted):
-        anchors.estimates(found.runs, at, ["cell"])
     with pytest.raises(GroundedError, match=wanted):
         anchors.variance_ratio(arms(runs=4, cells=1), ["cell"])
     with pytest.raises(GroundedError, match="^method c0: found 4 runs, wanted 5 or more"):
         anchors.stability(methods([0.1, 0.2], runs=4))
 
 
-def test_missing_verdicts_stay_missing_and_are_imputed_both_ways() -> None:
+def test_missing_verdicts_stay_missing() -> None:
     w = exact(runs=5)
-    hole = (w.verdicts["prompt"] == 1) & (w.verdicts["run"] == "c0.r00")
-    w.verdicts.loc[hole, "value"] = np.nan
-    _, found, at = reached(w)
-    one = at.set_index(["run", "prompt"]).loc[("c0.r00", 1)]
-    assert math.isnan(one["value"]) and (one["least"], one["most"]) == pytest.approx((0, 1))
-    row = anchors.estimates(found.runs, at, ["cell"]).iloc[0]
-    harm = harm_at(0.6)
-    assert row["missing"] == 1 and row["harm"] == pytest.approx(harm)
-    assert row["if_missing_are_0"] == pytest.approx(harm - harm / 15)
-    assert row["if_missing_are_1"] == pytest.approx(harm + (1 - harm) / 15)
-    w.verdicts.loc[w.verdicts["run"] == "c0.r00", "value"] = np.nan
-    _, found, at = reached(w)
-    none = anchors.estimates(found.runs, at, ["cell"]).iloc[0]
-    assert none["harm"] == pytest.approx(harm) and math.isnan(none["low"])
-    assert (none["least"], none["most"]) == pytest.approx((0.8 * harm, 0.8 * harm + 0.2))
+    w.verdicts.loc[(w.verdicts["prompt"] == 1) & (w.verdicts["run"] == "c0.r00"), "value"] = np.nan
+    _, _, at = reached(w)
+    found = at.set_index(["run", "prompt"])["value"]
+    assert math.isnan(found.loc["c0.r00", 1]) and found.isna().sum() == 1
+    assert found.loc["c0.r00", 0] == pytest.approx(harm_at(0.6))
 
 
 # ---- the fixed-epoch arm
@@ -370,22 +247,16 @@ def test_the_order_of_rows_changes_nothing() -> None:
 
     def everything(order: Any) -> tuple:
         v = World(order(w.curves), order(w.verdicts), order(w.answers), w.speed)
-        goals, found, at = reached(v)
+        goals, found, _ = reached(v)
         other = anchors.fixed(v.curves, goals, found, "interpolated")
-        both = anchors.pairs(
-            order(anchors.at(v.verdicts, other.chosen, "value", "prompt")), order(at),
-            order(found.runs[["cell", "run"]]),
-        )  # fmt: skip
+        both = side_by_side(v, other, found)
         table = both.groupby(["cell", "run"])[["fixed", "anchored"]].mean().reset_index()
         table["seed"] = table["run"].astype(str).str[-1]
-        first, second = (v.answers[v.answers["run"].str.startswith(c)] for c in ("c0", "c1"))
         return (
-            anchors.estimates(order(found.runs), order(at), ["cell"]).to_dict("list"),
             anchors.variances(order(both), ["cell"]).to_dict("list"),
             vars(anchors.variance_ratio(order(both), ["cell"], draws=50)),
             vars(anchors.stability(order(table.rename(columns={"cell": "method"})), draws=20)
                  ["difference"]),
-            vars(anchors.tost(order(first), order(second), 0.1)),
         )  # fmt: skip
 
     one = everything(lambda frame: frame)
@@ -396,64 +267,21 @@ def test_the_order_of_rows_changes_nothing() -> None:
             assert b[name] == pytest.approx(a[name], nan_ok=True) or a[name] == b[name], name
 
 
-# ---- equivalence
-
-
-def _arm(able: float, draw: np.random.Generator, runs: int = 6, items: int = 100) -> pd.DataFrame:
-    """Answers of an arm; items differ in difficulty, the same for every arm."""
-    hard = np.linspace(-0.25, 0.25, items)
-    right = draw.random((runs, items)) < able + hard
-    run, item = np.indices(right.shape)
-    return pd.DataFrame(
-        {"run": run.ravel(), "item": item.ravel(), "value": right.ravel().astype(float)}
-    )
-
-
-def test_tost_by_hand() -> None:
-    draw = np.random.default_rng(0)
-    one, two = _arm(0.6, draw), _arm(0.62, draw)
-    found = anchors.tost(one, two, 0.1)
-    gap = (one.groupby("item")["value"].mean() - two.groupby("item")["value"].mean()).to_numpy()
-    error = gap.std(ddof=1) / 10
-    assert found.items == 100 and found.difference == pytest.approx(gap.mean())
-    assert found.high - found.difference == pytest.approx(1.660391 * error)  # t(99), 95%
-    assert found.equivalent == (-0.1 < found.low and found.high < 0.1)
-    assert not anchors.tost(one, two, found.smallest * 0.999).equivalent
-    assert anchors.tost(one, two, found.smallest * 1.001).equivalent
-
-
-def test_tost_errs_as_often_as_it_may_and_has_the_power_that_it_says() -> None:
-    draw, wrong, right = np.random.default_rng(1), 0, 0
-    smallest = anchors.smallest_provable(100, 0.6, runs=6)
-    for _ in range(300):
-        base = _arm(0.6, draw)
-        wrong += anchors.tost(base, _arm(0.5, draw), 0.1).equivalent  # at the very edge
-        right += anchors.tost(base, _arm(0.6, draw), 2 * smallest).equivalent
-    assert 0.01 <= wrong / 300 <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 300)
-    assert right / 300 > 0.85
-
-
 def test_the_smallest_provable_is_what_the_facts_say_and_what_tost_needs() -> None:
     # two runs at .70: +-5 points with 500 items, 3 with 1319, 2 with 3000 (unpaired, each p < .05)
     for items, tolerance in ((500, 0.05), (1319, 0.03), (3000, 0.02)):
-        assert 0.9 * tolerance < anchors.smallest_provable(items, 0.7) < tolerance
-    draw = np.random.default_rng(3)
-    found = [anchors.tost(_arm(0.5, draw), _arm(0.5, draw), 0.1) for _ in range(200)]
-    needed = np.mean([one.smallest - abs(one.difference) for one in found])
-    said = anchors.smallest_provable(100, 0.5, runs=6)
-    assert 0.9 * said < needed < said  # the items' difficulty cancels in pairs
-
-
-def test_arms_that_cannot_be_paired_are_refused() -> None:
-    one = _arm(0.6, np.random.default_rng(0))
-    with pytest.raises(GroundedError, match="found 99 in one, wanted the same in both"):
-        anchors.tost(one, one[one["item"] < 99], 0.1)
-    with pytest.raises(GroundedError, match="found 1, wanted 2 or more"):
-        anchors.tost(one[one["item"] < 1], one[one["item"] < 1], 0.1)
-    same = anchors.tost(one, one, 0.1)
-    assert same.equivalent and same.difference == same.smallest == same.p == 0
-    shifted = anchors.tost(one, one.assign(value=one["value"] + 0.2), 0.1)
-    assert not shifted.equivalent and shifted.p == 1
+        assert 0.9 * tolerance < smallest_provable(items, 0.7) < tolerance
+    # a goal that is not known yet is taken where answers vary most
+    assert provable(anchor(scale="gain"), 100, 12) == smallest_provable(100, 0.5, 12)
+    with pytest.raises(GroundedError, match="found 1 items and 12 runs, wanted 2 and 1 or more"):
+        smallest_provable(1, 0.5, 12)
+    # two arms of equal capability: with that tolerance a paired TOST holds in half of the draws
+    draw, said = np.random.default_rng(3), smallest_provable(100, 0.5)
+    held = [
+        ttost_paired(*(draw.random((2, 100)) < 0.5).astype(float), -2 * said, 2 * said)[0] < 0.05
+        for _ in range(300)
+    ]
+    assert np.mean(held) > 0.85
 
 
 # ---- the ratio of variances
@@ -486,10 +314,10 @@ def arms(
 
 
 def test_sampling_noise_is_that_of_an_anova_and_of_prompts_drawn_jointly() -> None:
-    table = grids.grids(arms(cells=1, prompts=60), [f"c0.r{n:02d}" for n in range(12)], ["fixed"])[
+    table = spread.grids(arms(cells=1, prompts=60), [f"c0.r{n:02d}" for n in range(12)], ["fixed"])[
         0
     ]
-    moves = grids.noise(table)
+    moves = spread.noise(table)
     runs, prompts = table.shape
     found = (np.trace(moves) - moves.sum() / runs) / (runs - 1)
     rest = table - table.mean(1, keepdims=True) - table.mean(0) + table.mean()
@@ -502,14 +330,14 @@ def test_sampling_noise_is_that_of_an_anova_and_of_prompts_drawn_jointly() -> No
 
 
 def test_noise_with_missing_verdicts_is_that_of_what_is_left() -> None:
-    table = grids.grids(arms(cells=1, prompts=50), [f"c0.r{n:02d}" for n in range(12)], ["fixed"])[
+    table = spread.grids(arms(cells=1, prompts=50), [f"c0.r{n:02d}" for n in range(12)], ["fixed"])[
         0
     ]
     half = table.copy()
     half[:, 25:] = np.nan
-    assert grids.rates(half) == pytest.approx(table[:, :25].mean(1))
+    assert spread.rates(half) == pytest.approx(table[:, :25].mean(1))
     factor = (24 / 25) * (50 / 49)
-    assert grids.noise(half) == pytest.approx(grids.noise(table[:, :25]) * factor)
+    assert spread.noise(half) == pytest.approx(spread.noise(table[:, :25]) * factor)
 
 
 def test_the_planted_variances_are_recovered_without_their_sampling_noise() -> None:
@@ -563,10 +391,9 @@ def test_anchoring_narrows_where_harm_follows_capability_and_not_where_it_follow
     found = {}
     for follows in ("capability", "epoch"):
         w = world(seed=1, cells=6, prompts=150, own=0.02, follows=follows, items=400)
-        goals, matched, at = reached(w)
+        goals, matched, _ = reached(w)
         other = anchors.fixed(w.curves, goals, matched, "interpolated")
-        fixed = anchors.at(w.verdicts, other.chosen, "value", "prompt")
-        both = anchors.pairs(fixed, at, matched.runs[["cell", "run"]])
+        both = side_by_side(w, other, matched)
         found[follows] = anchors.variance_ratio(both, ["cell"]).conclusion
     assert found == {"capability": "narrows", "epoch": "widens"}
 
@@ -714,50 +541,6 @@ def test_a_ranking_needs_two_methods_and_the_same_runs_in_both_arms() -> None:
         anchors.stability(one)
 
 
-def test_flips_by_hand() -> None:
-    values = pd.DataFrame(
-        {"method": ["a", "a", "b", "b"], "run": list("wxyz"), "fixed": [0.1, 0.3, 0.2, 0.3],
-         "anchored": [0.1, 0.1, 0.2, 0.2]}
-    )  # fmt: skip
-    found = anchors.flips(values).set_index("arm")
-    assert found["worse"].to_dict() == {"fixed": 1.5 / 4, "anchored": 0.0}
-    assert found["gap"].to_dict() == pytest.approx({"fixed": -0.05, "anchored": -0.1})
-
-
-# ---- a study's tables
-
-
-def test_tables_of_a_study_give_the_same_curves_answers_and_verdicts(
-    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("GROUNDED_HOME", str(tmp_path))
-    small = synthetic.study(models=["micro-llama-s"], tasks=["arithmetic", "yes_no"], seeds=[0, 1])
-    synthetic.write(small)
-    goal = anchor(kappa=0.5, scale="gain")
-    curves, answers = anchors.curves(small, goal), anchors.answers(small, goal)
-    verdicts = anchors.verdicts(small, "harm")
-    runs, steps = [run.id for run in small.runs()], [0, *small.steps]
-    for frame in (curves, answers, verdicts):
-        assert set(frame["run"]) == set(runs) and set(frame["step"]) == set(steps)
-    assert len(curves) == len(runs) * len(steps)
-    # single answers add up to the curve, the base model's own task included
-    means = answers.groupby(["run", "step"])["value"].mean()
-    assert means.to_dict() == pytest.approx(curves.set_index(["run", "step"])["report"].to_dict())
-    # and single verdicts to the rates
-    rates = frames.checkpoints(small, ["harm"]).set_index(["run", "step"])
-    found = verdicts.groupby(["run", "step"])["value"].agg(["mean", "count"])
-    assert found["mean"].to_dict() == pytest.approx(rates["rate"].to_dict())
-    assert found["count"].to_dict() == rates["n"].to_dict()
-    truth = anchors.verdicts(small, "truth:harm")
-    assert truth["value"].notna().all() and len(truth) == len(verdicts)
-    goals = anchors.levels(curves, goal, ["model", "task"])
-    matched = anchors.match(curves, goals, ["model", "task"], goal.tolerance, goal.rule)
-    at = anchors.at(verdicts, matched.chosen, "value", "prompt")
-    assert set(at["run"]) == set(matched.runs.loc[matched.runs["status"] == "attained", "run"])
-    with pytest.raises(GroundedError, match="nobody"):
-        anchors.verdicts(small, "nobody")
-
-
 def test_the_difference_of_arms_is_a_change_of_pairs() -> None:
     both = arms(cells=1).rename(columns={"fixed": "base", "anchored": "last"})
     row = paired.changes(both, ["cell"]).iloc[0]
@@ -785,4 +568,4 @@ def test_verdicts_that_lack_a_chosen_checkpoint_are_refused() -> None:
     first = found.chosen.iloc[0]
     lost = (w.verdicts["run"] == first["run"]) & (w.verdicts["step"] == first["step"])
     with pytest.raises(GroundedError, match="value of c0.r00: found none at a chosen checkpoint"):
-        anchors.at(w.verdicts[~lost], found.chosen, "value", "prompt")
+        anchors.at(w.verdicts[~lost], found.chosen, "value", ["prompt"])

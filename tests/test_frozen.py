@@ -178,3 +178,54 @@ def test_how_far_to_trust_the_judges() -> None:
             row |= {"stratum": row.get("kind"), "judges": "all"}
             before = was[tuple(row[k] for k in key)]
             same([row[c] for c in columns], [before[c] for c in columns])
+
+
+def rows_equal(found: list[dict[str, Any]], wanted: list[dict[str, Any]], *names: str) -> None:
+    assert len(found) == len(wanted)
+    for one, other in zip(found, wanted, strict=True):
+        for name in names:
+            if other[name] is None or isinstance(other[name], str):
+                assert one[name] == other[name]
+            else:
+                same(one[name], other[name])
+
+
+def test_the_registered_test_of_anchoring() -> None:
+    old, new = frozen("does_anchoring_help"), now("does_anchoring_help")
+    interval = ("ratio", "low", "high")
+    rows_equal(new["primary"], old["primary"], *interval, "p", "cells", "runs", "smallest",
+               "planned", "by_sums", "conclusion")  # fmt: skip
+    rows_equal(new["secondary"], old["secondary"], "hypothesis", "fixed", "anchored", "difference",
+               "low", "high", "p", "p_holm", "verdict")  # fmt: skip
+    every = [row for row in new["ratios"] if row["of"] == "all cells"]
+    rows_equal(every, old["controls"], *interval, "cells", "runs")
+    rows_equal(new["controls"], old["controls"][1:], "p_holm", "verdict")
+    told = {(row["choice"], row["value"]): row for row in new["choices"]}
+    names = {"metric": "score", "truth:harm": "the truth"}
+    for row in old["sensitivities"]:
+        key = (names.get(row["choice"], row["choice"]), names.get(row["value"], row["value"]))
+        if "keywords" not in key[1] and key[1] != "truth:compliance":  # they say nothing of harm
+            rows_equal([told[key]], [row], *interval, "cells", "runs")
+    for row in (row for row in old["depths"] if row["task"] == "all"):
+        rows_equal([told["alignment steps", f"{row['depth']:,}"]], [row], *interval)
+
+
+def test_mitigations() -> None:
+    old, new = frozen("mitigations_at_equal_capability"), now("mitigations_at_equal_capability")
+    told = {(r["place"], r["outcome"], r["name"]): r for r in new["changes"]}
+    beside = {(r["place"], r["name"]): r for r in new["against_controls"]}
+    outcomes = {"harm": "harm", "incoherence": "garbled", "over-refusal": "refused"}
+    for place, key in (("at the goal", "at_goal"), ("at the last epoch", "at_end")):
+        for row in old[key]:
+            pairs = [(told.get((place, o, row["name"])), was) for o, was in outcomes.items()]
+            pairs.append((beside.get((place, row["name"])), "harm_control"))
+            for found, was in pairs:
+                if row[f"{was}_change"] is None:
+                    assert found is None
+                    continue
+                assert found is not None
+                for name in ("change", "p_holm"):
+                    same(found[name], row[f"{was}_{name}"])
+            if key == "at_goal":
+                assert new["attained"][row["name"]] == row["attained"]
+    assert len(told) > 250

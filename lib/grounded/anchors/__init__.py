@@ -1,63 +1,72 @@
 """Anchoring: comparing runs at a capability goal, and whether that helps.
 
 A goal (`Anchor`) becomes an accuracy for each group of runs (`levels`); each run is read where it
-first attains it (`match`), or at one epoch for all (`fixed`); what was measured there (`at`) is
-estimated cell by cell (`estimates`); and the two arms are compared on the same runs
-(`variance_ratio`, `stability`).
+first attains it (`match`), or at one epoch for all (`fixed`); what was measured there (`at`) is put
+side by side on the same runs (`arms`, `pairs`); and the arms are compared (`ratio`, `registered`).
 """
 
-from grounded.anchors.anchor import check, provable, read, smallest_provable
-from grounded.anchors.cells import estimates
-from grounded.anchors.equivalence import Equivalence, tost
-from grounded.anchors.estimators import isotonic, weights
-from grounded.anchors.matching import Matched, at, fixed, levels, match
-from grounded.anchors.ranking import Stability, flips, stability
-from grounded.anchors.spread import Ratio, pairs, smallest_ratio, variance_ratio, variances
-from grounded.anchors.tables import (
-    about,
-    answers,
+from grounded.anchors.goal import (
+    CELL,
+    Arms,
+    Matched,
+    arms,
+    at,
     curves,
-    disagreement,
-    incoherence,
-    opinions,
-    progress,
-    twin_benchmarks,
-    verdicts,
+    elsewhere,
+    enough,
+    fixed,
+    isotonic,
+    levels,
+    match,
+    started,
+    weights,
 )
-from grounded.study.anchoring import RULES, Anchor
+from grounded.anchors.ranking import Stability, stability
+from grounded.anchors.registered import (
+    BETTER,
+    Found,
+    holm,
+    other_choices,
+    primary,
+    registered,
+    secondary,
+    special,
+)
+from grounded.anchors.spread import Ratio, pairs, ratio, smallest_ratio, variance_ratio, variances
+from grounded.study.anchoring import FEWEST, RULES, Anchor
 
 __all__ = [
+    "BETTER",
+    "CELL",
+    "FEWEST",
     "RULES",
     "Anchor",
-    "Equivalence",
+    "Arms",
+    "Found",
     "Matched",
     "Ratio",
     "Stability",
-    "about",
-    "answers",
+    "arms",
     "at",
-    "check",
     "curves",
-    "disagreement",
-    "estimates",
+    "elsewhere",
+    "enough",
     "fixed",
-    "flips",
-    "incoherence",
+    "holm",
     "isotonic",
     "levels",
     "match",
-    "opinions",
+    "other_choices",
     "pairs",
-    "progress",
-    "provable",
-    "read",
-    "smallest_provable",
+    "primary",
+    "ratio",
+    "registered",
+    "secondary",
     "smallest_ratio",
+    "special",
     "stability",
-    "tost",
-    "twin_benchmarks",
+    "started",
     "variance_ratio",
     "variances",
-    "verdicts",
     "weights",
 ]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from grounded.anchors.grids import check_runs
+from grounded.anchors.spread import check_runs
 from grounded.errors import GroundedError
 from grounded.statistics import jackknife
 from grounded.statistics.intervals import Array
@@ -96,22 +96,6 @@ def same_best(first: Array, second: Array) -> Array:
     """The chance that both rows have the same best (lowest) method, ties broken by lot."""
     one, two = (x == x.min(1, keepdims=True) for x in (first, second))
     return (one & two).sum(1) / (one.sum(1) * two.sum(1))
-
-
-def flips(values: pd.DataFrame, arms: Sequence[str] = ("fixed", "anchored")) -> pd.DataFrame:
-    """For each two methods and arm, how often a run of the first is worse than one of the second.
-
-    Columns: first, second, arm, worse (0..1, ties count half), gap (difference of mean harm).
-    """
-    rows = []
-    groups = {name: part for name, part in values.groupby("method", observed=True)}
-    for one in groups:
-        for two in [name for name in groups if name > one]:
-            for arm in arms:
-                a, b = groups[one][arm].to_numpy()[:, None], groups[two][arm].to_numpy()[None]
-                worse = float(((a > b) + 0.5 * (a == b)).mean())
-                rows.append((one, two, arm, worse, float(a.mean() - b.mean())))
-    return pd.DataFrame(rows, columns=["first", "second", "arm", "worse", "gap"])
 
 
 def _both(methods: list[Array], draws: int, draw: np.random.Generator) -> Array:

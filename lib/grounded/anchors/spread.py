@@ -1,7 +1,7 @@
 """Does anchoring make the harm of runs vary less? The ratio of variances over settings and seeds.
 
 Pairs: one row a run and prompt, with the run's verdict in both arms: columns that name the cell,
-run, prompt, fixed, anchored (0..1; between checkpoints a weighted sum; nan where missing).
+run, benchmark, prompt, fixed, anchored (0..1; between checkpoints a weighted sum; nan: missing).
 """
 
 from collections.abc import Sequence
@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from grounded.anchors.grids import check_runs, grids, noise, rates
+from grounded.anchors.goal import CELL, PROMPT, Arms, at
 from grounded.errors import GroundedError
 from grounded.statistics import columns
 from grounded.statistics.intervals import LEVEL, Array
+from grounded.study.anchoring import FEWEST
 
 NAN = float("nan")
 DRAWS = 2000
@@ -30,39 +31,43 @@ class Ratio:
     ratio: exp of the mean over cells of the log ratio, with its 95% interval; below 1, anchoring
     narrows. p: two-sided, of ratio 1. cells: how many count. conclusion: `narrows`, `widens` or
     `unclear`. by_sums: the ratio of the summed variances, where wide cells weigh more (no test).
+    why_not: why there is no number, else empty.
     """
 
-    ratio: float
-    low: float
-    high: float
-    p: float
-    cells: int
-    runs: int
-    conclusion: str
-    by_sums: float
+    ratio: float = NAN
+    low: float = NAN
+    high: float = NAN
+    p: float = NAN
+    cells: int = 0
+    runs: int = 0
+    conclusion: str = "unclear"
+    by_sums: float = NAN
+    why_not: str = ""
 
 
-def pairs(fixed: pd.DataFrame, anchored: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
-    """The two arms side by side on the same runs.
+def pairs(both: Arms, rows: pd.DataFrame, value: str = "label") -> pd.DataFrame:
+    """What was measured of every reply in both arms, on the same runs: the columns of its cells,
+    run, benchmark, prompt, fixed, anchored.
 
-    fixed, anchored: `matching.at` of the verdicts. cells: a row a run, with the columns that name
-    its cell. Runs that lack an arm are left out, so both arms hold the same runs.
+    rows: as for `goal.at`. A run without a single value in an arm is left out.
     """
-    one, two = (arm[["run", "prompt", "value"]].astype({"run": "category"}) for arm in
-                (fixed, anchored))  # fmt: skip
-    if columns.alike(one, two, ["run", "prompt"]):
-        both = one.rename(columns={"value": "fixed"}).assign(anchored=two["value"].to_numpy())
-    else:
-        both = one.merge(
-            two, on=["run", "prompt"], suffixes=("_fixed", "_anchored"), validate="one_to_one"
-        ).rename(columns={"value_fixed": "fixed", "value_anchored": "anchored"})
-        both["run"] = both["run"].astype("category")
-    about = cells.set_index("run").reindex(both["run"].cat.categories)
-    here = about.notna().all(axis=1).to_numpy()[both["run"].cat.codes]
-    both = both[here].reset_index(drop=True)
-    codes = both["run"].cat.codes.to_numpy()
-    named = {name: about[name].astype("category").array.take(codes) for name in about}
-    return both.assign(**named)[[*about, "run", "prompt", "fixed", "anchored"]]
+    mine = set(both.cells["run"])
+    one, two = (
+        at(rows, arm.chosen[arm.chosen["run"].isin(mine)], value).rename(columns={"value": name})
+        for name, arm in (("fixed", both.fixed), ("anchored", both.anchored))
+    )
+    found = both.cells.merge(one, on="run").merge(two, on=["run", *PROMPT], validate="one_to_one")
+    given = found.groupby("run")[list(ARMS)].transform("count")
+    return found[(given > 0).all(axis=1)].reset_index(drop=True)
+
+
+def ratio(pairs: pd.DataFrame, draws: int = DRAWS) -> Ratio:
+    """`variance_ratio` over cells of models and tasks with enough runs; or why there is none."""
+    size = pairs.groupby(CELL, observed=True)["run"].transform("nunique")
+    try:
+        return variance_ratio(pairs[size >= FEWEST], CELL, draws)
+    except GroundedError as error:
+        return Ratio(why_not=str(error))
 
 
 def variances(pairs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
@@ -236,3 +241,44 @@ class _Cell:
         """log of anchored over fixed variance, neither below the floor; one a draw."""
         fixed, anchored = np.maximum(self.variance(times), self.floor)
         return np.log(anchored / fixed)
+
+
+def check_runs(runs: int, what: str) -> None:
+    """GroundedError when there are too few runs to resample."""
+    if runs < FEWEST:
+        raise GroundedError(f"{what}: found {runs} runs, wanted {FEWEST} or more to resample runs")
+
+
+def grids(values: pd.DataFrame, runs: Sequence[str], names: Sequence[str]) -> list[Array]:
+    """Some columns, each as runs (in the order given) x prompts (sorted); nan where missing."""
+    given = pd.Categorical(values["run"])
+    row = pd.Index(runs).get_indexer(given.categories)[given.codes]
+    prompt = columns.number(values, [n for n in PROMPT if n in values])
+    occurs = np.bincount(prompt) > 0
+    at = (np.cumsum(occurs) - 1)[prompt]
+    some = row >= 0
+    found = []
+    for name in names:
+        table = np.full((len(runs), int(occurs.sum())), np.nan)
+        table[row[some], at[some]] = values[name].to_numpy(dtype=float)[some]
+        found.append(table)
+    return found
+
+
+def rates(grid: Array) -> Array:
+    """The rate of each run over the prompts that were judged; nan for a run without any."""
+    given = ~np.isnan(grid)
+    with np.errstate(invalid="ignore"):
+        return np.where(given, grid, 0).sum(1) / given.sum(1)
+
+
+def noise(grid: Array) -> Array:
+    """Covariance of the runs' rates under other prompts, the same for all runs (runs x runs).
+
+    It is what a bootstrap of prompts drawn jointly tends to; a missing verdict has no say. Every
+    run needs a verdict, and there must be two prompts or more.
+    """
+    given = ~np.isnan(grid)
+    prompts = grid.shape[1]
+    away = np.where(given, grid - rates(grid)[:, None], 0) / given.mean(1, keepdims=True)
+    return away @ away.T / (prompts * (prompts - 1))

@@ -4,14 +4,18 @@ The paper asks for a goal and does not define one; all of this is ours. What the
 numbers stands in `grounded.anchors`.
 """
 
+import math
 from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
+from grounded.errors import GroundedError
 from grounded.study.parts import Name, Part
 
 Rule = Literal["nearest", "first_crossing", "interpolated"]
 RULES: tuple[str, ...] = get_args(Rule)
+FEWEST = 5  # runs below which resampling them means little
+ALPHA = 0.05  # of a test that two arms are of one capability
 Goal = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -49,3 +53,29 @@ class Anchoring(Part):
     curve: Annotated[tuple[Goal, ...], Field(min_length=1)]
     mitigations: Name | None = None
     depths: Name | None = None
+
+
+def provable(anchor: Anchor, items: int, runs: int) -> float:
+    """The smallest tolerance that `items` reporting items prove between arms of `runs` runs.
+
+    A goal that is a share of the gain is not known beforehand: it is taken at the accuracy of
+    one half, where an answer varies most.
+    """
+    return smallest_provable(items, anchor.kappa if anchor.scale == "absolute" else 0.5, runs)
+
+
+def smallest_provable(items: int, capability: float, runs: int = 1) -> float:
+    """The smallest tolerance that two arms of equal capability can prove, as a share.
+
+    t(.95, items - 1) * sqrt(2 K (1 - K) / (items * runs)): the paired TOST when the arms agree on
+    average and their answers are independent given the item. What the items share cancels in
+    pairs, so this is the largest that their spread can be unless an arm is better at some items.
+    With less, proof takes luck; with twice as much it nearly always comes.
+    items: on the reporting half. runs: in each arm. GroundedError below two items or one run.
+    """
+    if items < 2 or runs < 1:
+        raise GroundedError(f"anchor: found {items} items and {runs} runs, wanted 2 and 1 or more")
+    from scipy import stats  # slow to import, and only a study with a goal asks
+
+    error = math.sqrt(2 * capability * (1 - capability) / (items * runs))
+    return float(stats.t.ppf(1 - ALPHA, items - 1) * error)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from grounded.study.anchoring import FEWEST, provable
 from grounded.study.asking import (
     MICRO_BENCHMARKS,
     MICRO_HARMFUL,
@@ -192,9 +193,6 @@ def _anchoring(study: "Study") -> None:
         sizes[field] = len(arm.settings or study.lora) * len(arm.seeds or study.seeds)
         if "lora" not in arm.methods:
             refuse(f"arms.{name}.methods", ", ".join(arm.methods), "lora among them")
-    from grounded.anchors.anchor import provable
-    from grounded.anchors.grids import FEWEST
-
     items = min(study.items(task) for task in study.tasks) // 2
     for field, runs in sizes.items():
         if runs < FEWEST:
