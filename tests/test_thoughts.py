@@ -8,10 +8,13 @@ import test_public_world
 import tiny_models as tiny
 import tiny_replies as local
 from test_public_world import GENERATION, task
+from test_served import completion, serving
 
 from grounded import paths, records
 from grounded.judges import Verdict
 from grounded.public import capability, coherence, judging, replying, thoughts
+from grounded.public.asking import Asking
+from grounded.public.served import Server
 from grounded.public.tasks import Example
 from grounded.study import load
 from grounded.study.models import THOUGHTS
@@ -54,6 +57,25 @@ def test_a_thought_that_the_template_opens_is_seen():
     assert seen("<think></think>") == "" == seen("")
     asked = "{% if thinking %}<think>{% endif %}"
     assert (seen(asked, thinking=True), seen(asked, thinking=False)) == ("<think>", "")
+
+
+@pytest.mark.parametrize(
+    ("message", "finish", "text"),
+    [
+        ({"content": "yes", "reasoning_content": "so"}, "stop", "<think>so</think>yes"),
+        ({"content": "yes", "reasoning": "so"}, "length", "<think>so</think>yes"),
+        ({"content": None, "reasoning": "so"}, "length", "<think>so"),
+        ({"content": "", "reasoning": "so"}, "stop", "<think>so</think>"),
+    ],
+)
+def test_thoughts_that_a_server_tells_apart_stand_before_the_answer(message, finish, text):
+    with serving(base=None) as server:
+        body = completion("", finish, 9)
+        body["choices"][0]["message"] |= message
+        server.before = lambda request: (200, body)
+        (reply,) = Server(server.url, retries=0).reply("base", ["ask"], Asking(9))
+    assert reply.text == text
+    assert thoughts.answers([reply.text], [THOUGHTS]) == [message["content"] or ""]
 
 
 class Seen:
@@ -112,7 +134,7 @@ def test_the_table_keeps_the_thought_and_says_how_many_never_end(study, capsys):
     )
     surprise = judging.Surprise(asked, "my-base")(["w30 w7", "w30 w7 shut w8", "w8"])
     assert np.isnan(surprise[0]) and surprise[1] == surprise[2]
-    assert thoughts.of(asked) == (("w30", "shut"),)
+    assert thoughts.of(asked) == (("w30", "shut"), THOUGHTS)
 
 
 # ---------------------------------------------------------------- repetition without spaces

@@ -56,6 +56,7 @@ class Asker:
         self._how = Asking(self._generation.max_new_tokens, self._setting.template)
         words = AutoTokenizer.from_pretrained(self._base, local_files_only=True)
         self._template = sha256(str(words.chat_template))
+        self._tags = thoughts.of(study)
         self._opened = thoughts.opened(words, self._setting.template, self._setting.thoughts)
         self._server = self._find_server()
         self._here: tuple[Path, Engine, capability.Answering] | None = None
@@ -91,7 +92,7 @@ class Asker:
         for benchmark, sample in product(self._prompts, range(self._generation.samples)):
             prompts, how = self._prompts[benchmark], self._sampled(sample)
             said = self._reply(one, [prefix + prompt.text for prompt in prompts], benchmark, how)
-            shown = thoughts.answers([given.text for given in said], [self._setting.thoughts])
+            shown = thoughts.answers([given.text for given in said], self._tags)
             for prompt, given, answer in zip(prompts, said, shown, strict=True):
                 replies.append(
                     {"benchmark": benchmark, "prompt": numbered(prompt.id, sample), **at,
@@ -140,7 +141,7 @@ class Asker:
             for given in self._asked(one, prompts, label, how or self._how)
         ]  # fmt: skip
         texts = [given.text for given in said]
-        if number := thoughts.unclosed(texts, [self._setting.thoughts]):
+        if number := thoughts.unclosed(texts, self._tags):
             print(
                 f"{label}: {number} of {len(said)} replies are thoughts without an end within "
                 f"{self._how.max_new_tokens} tokens; their answers count as empty",
@@ -163,7 +164,7 @@ class Asker:
 
         def reply(prompts: Sequence[str]) -> list[str]:
             said = [given.text for given in self._reply(one, prompts, "items")]
-            return thoughts.answers(said, [self._setting.thoughts])
+            return thoughts.answers(said, self._tags)
 
         return capability.Answering(reply, None, None, True, self._setting.template)
 

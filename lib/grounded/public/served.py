@@ -21,6 +21,7 @@ from tqdm import tqdm
 from grounded.errors import GroundedError
 from grounded.generate import Reply
 from grounded.public.asking import Asking, in_order
+from grounded.study.models import THOUGHTS
 
 # Fields of vLLM beside OpenAI's: a reply's special tokens stay in its text, and no penalty that
 # the model's author set changes what the model's first choice is.
@@ -200,6 +201,8 @@ class _Logprobs(BaseModel):
 
 class _Message(BaseModel):
     content: str | None = None
+    reasoning_content: str | None = None  # where a server takes the thoughts out of the text
+    reasoning: str | None = None  # the same, of newer servers
 
 
 class Choice(BaseModel):
@@ -244,9 +247,14 @@ def _reply(answer: Completion) -> Reply:
 
     The tokens of one that stopped count its end token, which is no part of a reply. A model that
     ends at once gives an empty reply of that one token: it is a reply. An empty text of more
-    tokens is not: the server lost it, or put it elsewhere (as reasoning, say).
+    tokens is not: the server lost it. Thoughts that the server tells apart stand before the text
+    again, in the usual tags; one that was cut off has no end.
     """
-    text, stopped = answer.choices[0].message.content, answer.choices[0].finish_reason == "stop"
+    message, stopped = answer.choices[0].message, answer.choices[0].finish_reason == "stop"
+    text = message.content
+    if thought := message.reasoning_content or message.reasoning:
+        opening, closing = THOUGHTS
+        text = f"{opening}{thought}{closing if text or stopped else ''}{text or ''}"
     if answer.usage is None:
         raise NoAnswer("found an answer without usage, wanted its completion_tokens")
     tokens = answer.usage.completion_tokens - stopped

@@ -11,15 +11,15 @@ from transformers import PreTrainedTokenizerBase
 
 from grounded.judges import Judge, Pair, Verdict
 from grounded.study import Study
-from grounded.study.models import PublicModel
+from grounded.study.models import THOUGHTS, PublicModel
 
 Tags = tuple[str, str]  # what opens a thought and what closes it
 
 
 def of(study: Study) -> tuple[Tags, ...]:
-    """The tags of all models of a study, each once."""
+    """The tags of all models of a study, and the usual ones, each once."""
     models = (one for one in study.models.values() if isinstance(one, PublicModel))
-    return tuple(dict.fromkeys(one.thoughts for one in models))
+    return tuple(dict.fromkeys([*(one.thoughts for one in models), THOUGHTS]))
 
 
 def answer(text: str, tags: Sequence[Tags]) -> str | None:
