@@ -2,7 +2,14 @@
 
 
 class GroundedError(Exception):
-    """Bad input, or a result that must not be used. Its text is made to be shown as it is."""
+    """Bad input, or a result that must not be used. Its text is made to be shown as it is.
+
+    One fault takes one line. What no terminal shows, found in the input, is shown as its escape.
+    """
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
 
 
 class StageError(GroundedError):

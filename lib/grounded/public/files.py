@@ -165,7 +165,7 @@ def csv_rows(file: Path, columns: Sequence[str], encoding: str = "utf-8-sig") ->
             for column in columns:
                 if header.count(column) != 1:
                     # cut short: without a header these are texts
-                    found = ", ".join(name[:20] for name in header) or "none"
+                    found = ", ".join(" ".join(name[:20].split()) for name in header) or "none"
                     raise GroundedError(
                         f"{shown}: row 1: column {column!r}: found {found}, "
                         f"wanted one named {column}"
@@ -209,7 +209,7 @@ def jsonl_rows(file: Path, columns: Sequence[str]) -> Iterator[Row]:
                             f"{shown}: line {number}: field {column!r}: found none, wanted one"
                         )
                 yield number, row
-    except (ValueError, lzma.LZMAError, EOFError) as error:
+    except (ValueError, lzma.LZMAError, EOFError, RecursionError) as error:
         # of a text, only the kind of error is told
         raise GroundedError(
             f"{shown}: line {number}: found {type(error).__name__}, wanted a JSON object in UTF-8"
@@ -219,9 +219,11 @@ def jsonl_rows(file: Path, columns: Sequence[str]) -> Iterator[Row]:
 
 
 def text(file: Path, row: int, column: str, value: Any) -> str:
-    """The value, as it stands; GroundedError where it is no text or nothing but spaces."""
-    if not isinstance(value, str) or not value.strip():
+    """The value, as it stands; GroundedError where it is no text, half of one, or only spaces."""
+    halves = isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value)
+    if not isinstance(value, str) or not value.strip() or halves:
         found = "an empty text" if isinstance(value, str) else type(value).__name__
+        found = "half a surrogate pair" if halves else found
         raise GroundedError(
             f"{paths.shown(file)}: row {row}: column {column!r}: found {found}, wanted a text"
         )
