@@ -13,6 +13,12 @@ export TOKENIZERS_PARALLELISM = false
 export PYTHONUNBUFFERED = 1
 export HF_HUB_DISABLE_TELEMETRY = 1
 
+# A folder's name may have any letters; where the locale knows none but ASCII, a Python that was set
+# up in one would not even start.
+ifneq (UTF-8,$(shell locale charmap 2>/dev/null))
+export LC_ALL = C.UTF-8
+endif
+
 # Where Python may leave no compiled module beside its source, every kernel would compile all that
 # it imports: they lie in .cache then.
 ifdef PYTHONDONTWRITEBYTECODE

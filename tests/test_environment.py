@@ -2,7 +2,9 @@
 
 import ast
 import importlib.metadata
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -156,3 +158,28 @@ def test_failed_setup_is_one_line_and_not_complete(
     _pretend(monkeypatch, fails="-r requirements.lock")
     assert install.main() == 1 and not install.complete()
     assert capsys.readouterr().out.splitlines()[-1].startswith("set-up failed: could not install")
+
+
+@pytest.mark.parametrize(
+    ("folder", "codeset", "told"),
+    [
+        ("/a/plain folder", "ANSI_X3.4-1968", None),
+        ("/a/ünï", "UTF-8", None),
+        ("/a/ünï", "ANSI_X3.4-1968", "letters outside ASCII under a locale of ANSI_X3.4-1968"),
+        ("/a/b:c", "UTF-8", "found ':' in the folder's name"),
+    ],
+)
+def test_a_folder_in_which_nothing_works_is_refused_before_installing(
+    folder: str, codeset: str, told: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(install.locale, "nl_langinfo", lambda _: codeset)
+    found = install.misplaced(folder)
+    assert found is None if told is None else told in str(found)
+
+
+@pytest.mark.parametrize(("given", "used"), [("C", "C.UTF-8"), ("C.UTF-8", "C.UTF-8")])
+def test_make_runs_in_a_locale_of_utf_8(given: str, used: str) -> None:
+    command = ["make", "--no-print-directory", "--eval", "told:; @echo $$LC_ALL", "told"]
+    environment = os.environ | {"LC_ALL": given}
+    told = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert told.stdout.strip() == used

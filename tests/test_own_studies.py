@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM
 from grounded import loading, overview, paths, records, statistics
 from grounded.errors import GroundedError, StageError
 from grounded.finetune import update_norm
-from grounded.public import brought, data, finetuning, whole
+from grounded.public import brought, data, finetuning, models, whole
 from grounded.public.budget import budget
 from grounded.stages import plan
 from grounded.stages.base_models import base_models
@@ -149,6 +149,37 @@ def test_an_adapter_of_another_base_model_is_refused(home, base):
     run = asked.unit_runs(UNIT)[0]
     with pytest.raises(GroundedError, match="found org/other, wanted org/base, the base model of"):
         finetuning._adapter(hub, run, config.parent, folder / "step", None)
+    # unless whoever wrote the study says that it is the same; the shapes are looked at (r is 4)
+    config.write_text(json.dumps(values | {"base_model_name_or_path": "org/other", "r": 4}))
+    bare = AutoModelForCausalLM.from_pretrained(base)
+    with pytest.raises(GroundedError, match="epoch-2: found an adapter missing, half-written or"):
+        finetuning._adapter(hub, run, config.parent, folder / "step", bare, "org/other")
+    config.write_text(json.dumps(values | {"base_model_name_or_path": "org/other"}))
+    made, _ = finetuning._adapter(hub, run, config.parent, folder / "step", bare, "org/other")
+    assert made.is_file()
+
+
+def test_an_adapter_that_is_not_there_or_not_numbers_is_named(home, base):
+    folder = copied(home, "my_adapters", base)
+    asked = load("my_adapters")
+    base_models(asked, "my-base")
+    told = r"data/my_adapters/study.yaml: given.\w+.checkpoints.0: found no files in .*epoch-1"
+    with pytest.raises(StageError, match=told):
+        finetune(asked, UNIT)
+    for epoch in (1, 2):
+        made = tuned(base, epoch)
+        if epoch == 2:
+            next(w for n, w in made.named_parameters() if "lora_A" in n).data[0, 0] = torch.nan
+        made.save_pretrained(folder / "adapters" / f"epoch-{epoch}")
+    with pytest.raises(StageError, match=r"epoch-2: found an adapter .*lora_A.* not finite"):
+        finetune(asked, UNIT)
+
+
+def test_weights_that_would_be_read_as_pickles_are_refused(tmp_path):
+    for name in ("config.json", "pytorch_model.bin", "decoy.safetensors"):
+        (tmp_path / name).touch()
+    with pytest.raises(GroundedError, match="found no model.safetensors"):
+        models.checked(tmp_path)
 
 
 def test_whole_models_that_were_trained_elsewhere(home, base):

@@ -11,6 +11,7 @@ package index or the machine's pip configuration offers.
 
 import fcntl
 import hashlib
+import locale
 import os
 import shutil
 import subprocess
@@ -87,10 +88,30 @@ def build() -> str | None:
     return None
 
 
+def misplaced(root: str) -> str | None:
+    """Why nothing can be set up in a folder of that name, or None."""
+    if os.pathsep in root:
+        return f"found {os.pathsep!r} in the folder's name, wanted none: no environment works there"
+    try:
+        locale.setlocale(locale.LC_CTYPE, "")
+        letters = locale.nl_langinfo(locale.CODESET)
+    except locale.Error:
+        letters = "no such locale"
+    if not root.isascii() and letters.upper().replace("-", "") != "UTF8":
+        return (
+            f"found a folder with letters outside ASCII under a locale of {letters}, wanted one of "
+            "UTF-8 (LC_ALL=C.UTF-8)"
+        )
+    return None
+
+
 def main() -> int:
     """Set up, once a lock; a second `make` meanwhile waits for the first."""
     if complete():
         return 0
+    if odd := misplaced(str(ROOT)):
+        print(f"set-up failed: {ascii(str(ROOT))}: {odd}")
+        return 1
     LOG.parent.mkdir(exist_ok=True)
     with LOG.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -37,6 +37,9 @@ def put_on(model: PreTrainedModel, folder: Path) -> "PeftModel":
         )
         if odd := [*loaded.missing_keys, *loaded.unexpected_keys]:
             raise ValueError(f"{len(odd)} weights that only one of the two has")
+        for name, weight in worn.named_parameters():
+            if "lora_" in name and not weight.isfinite().all():
+                raise ValueError(f"{name} holds numbers that are not finite")
     except Exception as error:  # what a broken folder raises differs from file to file
         if worn is not None:
             worn.unload()

@@ -24,6 +24,7 @@ from grounded.errors import GroundedError
 from grounded.sources import SourceAbsent, SourceError
 
 REVISION = re.compile("[0-9a-f]{40}")
+TWICE = ("original/*", "consolidated*")  # the same weights again, in their makers' own format
 Row = tuple[int, dict[str, Any]]  # (row of the file, its values by column)
 
 
@@ -68,7 +69,11 @@ def hub_folder(wanted: HubFiles, revision: str | None = None) -> Path:
         raise SourceError(f"{name}: revision: found {at!r}, wanted a commit of 40 hex digits")
     with _in_a_line(wanted, at):
         folder = snapshot_download(
-            name, repo_type=wanted.kind, revision=at, allow_patterns=list(wanted.patterns)
+            name,
+            repo_type=wanted.kind,
+            revision=at,
+            allow_patterns=list(wanted.patterns),
+            ignore_patterns=list(TWICE),
         )
     if not any(any(Path(folder).glob(pattern)) for pattern in wanted.patterns):
         raise _absent(wanted, at, "no file of that name")
@@ -89,7 +94,9 @@ def hub_commit(wanted: HubFiles, revision: str | None = None) -> tuple[str, int]
         about = hub.repo_info(name, repo_type=wanted.kind, revision=at, files_metadata=True)
         hub.auth_check(name, repo_type=wanted.kind)
     files = {one.rfilename: one.size or 0 for one in getattr(about, "siblings", None) or []}
-    kept = filter_repo_objects(files, allow_patterns=list(wanted.patterns))
+    kept = filter_repo_objects(
+        files, allow_patterns=list(wanted.patterns), ignore_patterns=list(TWICE)
+    )
     return str(about.sha), sum(files[file] for file in kept)
 
 

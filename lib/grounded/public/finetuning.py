@@ -121,7 +121,7 @@ def _placed(start: Given, folder: Path) -> pd.DataFrame:
         where = models.tuned(study, run.setting, number, place)
         step = folder / f"step-{number}"
         if one.adapter is not None:
-            file, norm = _adapter(study, run, where, step, load())
+            file, norm = _adapter(study, run, where, step, load(), one.base)
         else:
             file, norm = _pointer(study, run, number, place, where, step, base_folder)
         rows.append(
@@ -143,17 +143,18 @@ def _once(make: Callable[[], Any]) -> Callable[[], Any]:
 
 
 def _adapter(
-    study: Study, run: Run, where: Path, step: Path, base: PreTrainedModel
+    study: Study, run: Run, where: Path, step: Path, base: PreTrainedModel, also: str | None = None
 ) -> tuple[Path, float]:
     config = _config(where)
     if (kind := config.get("peft_type")) != "LORA":
         raise GroundedError(f"{paths.shown(where)}: peft_type: found {kind}, wanted LORA")
     setting, named = study.public_model(run.model), str(config.get("base_model_name_or_path"))
     # a path says nothing of what lay there; a name of the hub does
-    if setting.repository and named.count("/") == 1 and named != setting.repository:
+    if setting.repository and named.count("/") == 1 and named not in (setting.repository, also):
         raise GroundedError(
             f"{paths.shown(where)}: base_model_name_or_path: found {named}, wanted "
-            f"{setting.repository}, the base model of this run"
+            f"{setting.repository}, the base model of this run (or the checkpoint's field `base`, "
+            "where both are the same model)"
         )
     worn = adapters.put_on(base, where)
     norm = update_norm(worn)

@@ -85,7 +85,8 @@ def judge_folders(study: Study, name: str) -> tuple[Path, Path | None]:
 
 def checked(where: Path) -> Path:
     """The folder; GroundedError where it holds no model as safetensors."""
-    for wanted in ("config.json", "*.safetensors"):
+    # of other weights transformers would take pickles, whatever safetensors lie beside them
+    for wanted in ("config.json", "model.safetensors*"):
         if not any(where.glob(wanted)):
             raise GroundedError(
                 f"{paths.shown(where)}: found no {wanted}, wanted a model's config, tokenizer and "

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from grounded import paths, records
 from grounded.errors import GroundedError, StageError
+from grounded.stages import public
 from grounded.stages.plan import TABLES, Plan, outputs, upstream, world_module
-from grounded.study import Run, Study, load
+from grounded.study import GIVEN, Run, Study, load
 from grounded.study.reading import as_here
 
 if TYPE_CHECKING:
@@ -181,6 +182,8 @@ class Rows:
 def _wanted(plan: Plan, stage: str, run: Run) -> str:
     inputs = plan.inputs(stage, run)
     if inputs is None:
+        if run.method == GIVEN and (fault := public.lost(plan.study, run)):
+            raise StageError(f"{stage}: {run.id}: {fault}")
         needed = ", ".join(f"{s} {u}" for s, u in upstream(plan.study, stage, run.unit))
         raise StageError(f"{stage}: {run.id}: found its inputs missing, wanted first: {needed}")
     return inputs

@@ -164,6 +164,19 @@ def given(study: Study, run: Run) -> list[Any] | None:
     return found
 
 
+def lost(study: Study, run: Run) -> str:
+    """Which files of a run that was trained elsewhere are not where the study says; or nothing."""
+    for number, one in enumerate(study.given[run.setting].checkpoints):
+        place = one.adapter or one.model
+        if isinstance(place, str) and fingerprint.stamp(paths.data(study.name) / place) is None:
+            field = f"given.{run.setting}.checkpoints.{number}"
+            return (
+                f"{paths.shown(paths.study_file(study.name))}: {field}: found no files in "
+                f"{paths.shown(paths.data(study.name) / place)}, wanted an adapter's or a model's"
+            )
+    return ""
+
+
 def _file(study: Study, name: str) -> str:
     path = paths.data(study.name) / name
     return _sha(path, path.stat().st_mtime_ns) if path.is_file() else "no such file"

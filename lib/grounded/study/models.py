@@ -66,12 +66,15 @@ class Tuned(Part):
     """A checkpoint that was made elsewhere, in place of training: an adapter, or a full model.
 
     epoch: where it stands in its training. adapter, model: a folder on this machine, relative to
-    the study's file, or a repository of the hub.
+    the study's file, or a repository of the hub. base: the repository that an adapter names as its
+    base, where that is the run's base under a former name, or uploaded again: whoever writes it
+    says so; layers and shapes must fit all the same.
     """
 
     epoch: Rate
     adapter: str | HubFolder | None = None
     model: str | HubFolder | None = None
+    base: Repository | None = None
 
     @model_validator(mode="after")
     def _one(self) -> "Tuned":
