@@ -12,10 +12,10 @@ from grounded.errors import GroundedError
 from grounded.stages import public
 from grounded.stages.common import Summary, naming, one_thread, study_of
 from grounded.stages.plan import MICROWORLD, Plan, record, shortfalls
-from grounded.study import Study
+from grounded.study import Study, TunedJudge
 
 Measures = dict[str, float]
-Make = Callable[[Path], Measures | None]  # fills a folder; a judge is measured as it is made
+Make = Callable[[Path], dict[str, Any] | None]  # fills a folder; a judge is measured as it is made
 Accept = Callable[[Path], Measures]
 
 
@@ -40,6 +40,9 @@ def _real(study: Study, unit: str) -> Summary:
     from grounded.public import lock, models
 
     with naming("base_models", unit):
+        if isinstance(study.judges.get(unit), TunedJudge):
+            made = int(_tuned(study, unit))
+            return Summary("base_models", unit, made, 1 - made)
         unknown = None in public.wanted_record(study, unit).values()
         if unknown and not public.is_folder(study, unit):
             lock.resolve(study.name)
@@ -87,6 +90,15 @@ def _judge(study: Study, name: str) -> list[bool]:
         return judges.train(study, name, folder)
 
     return [_build(study, paths.judge(study.name, name), Plan(study).trained_judge(name), train)]
+
+
+def _tuned(study: Study, name: str) -> bool:
+    def train(folder: Path) -> dict[str, Any]:
+        from grounded.public.tuned import tuning
+
+        return tuning.train(study, name, folder)
+
+    return _build(study, paths.judge(study.name, name), Plan(study).tuned_judge(name), train)
 
 
 def _build(

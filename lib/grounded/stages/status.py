@@ -7,7 +7,7 @@ from grounded.errors import GroundedError
 from grounded.stages import public
 from grounded.stages.common import study_of
 from grounded.stages.plan import MICROWORLD, STAGES, Plan, intact, outputs, units, upstream
-from grounded.study import BASE, Study
+from grounded.study import BASE, Study, TunedJudge
 
 
 class Status(NamedTuple):
@@ -64,9 +64,11 @@ def _own(plan: Plan, stage: str, unit: str) -> str:
 
 def _model(plan: Plan, unit: str) -> str:
     study = plan.study
-    if study.world != MICROWORLD:
+    if isinstance(study.judges.get(unit), TunedJudge):
+        wanted = [(plan.tuned_judge(unit), False)]
+    elif study.world != MICROWORLD:
         return public.stale(study, unit)
-    if unit in study.variants:
+    elif unit in study.variants:
         wanted = [(plan.base(unit), True)]
     elif unit in study.models:
         wanted = [(plan.pretrained(unit), False), (plan.base(unit), True)]
