@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import synthetic
-from test_figures import run_notebook
+from pages import run_notebook
 
 from grounded import paths, records
 from grounded.errors import GroundedError
