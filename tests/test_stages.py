@@ -572,6 +572,27 @@ def test_alignment_edited_keeps_the_pretrained_model(trained_home):
     assert fakes.LOG == [("align", "micro-llama-s"), ("accept", "micro-llama-s")]
 
 
+def test_a_copied_study_takes_its_models_along_and_trains_none(trained_home):
+    values = yaml.safe_load(paths.study_file("tiny").read_text(encoding="utf-8"))
+    values["name"] = "mine"
+    values["lora"]["r4-high"]["learning_rate"] = 1.0e-3
+    paths.data("mine").mkdir()
+    paths.study_file("mine").write_text(yaml.safe_dump(values), encoding="utf-8")
+    for unit in ("micro-llama-s", "harm"):
+        base_models("mine", unit)
+    assert fakes.LOG == []
+    for made in (paths.model("tiny", "micro-llama-s"), paths.judge("tiny", "harm")):
+        copied = paths.data("mine") / made.relative_to(paths.data("tiny"))
+        assert fingerprint.folder(copied) == fingerprint.folder(made)
+    assert ("base_models", "micro-llama-s") not in {
+        (s.stage, s.unit) for s in status("mine") if s.state == "stale"
+    }
+    values["judges"]["harm"]["training"]["seed"] = 99
+    paths.study_file("mine").write_text(yaml.safe_dump(values), encoding="utf-8")
+    base_models("mine", "harm")
+    assert len(fakes.LOG) == 1
+
+
 def test_weights_harmed_by_hand_are_noticed(whole):
     weights = paths.model("tiny", "micro-llama-s") / "model.safetensors"
     weights.write_text(weights.read_text()[:5])

@@ -1,6 +1,7 @@
 """The graph and its jobs, on notebooks made for the purpose."""
 
 import fcntl
+import io
 import os
 import shutil
 import signal
@@ -15,6 +16,7 @@ import pandas as pd
 import pytest
 import synthetic
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from tqdm import tqdm
 
 from grounded import paths, records, study
 from grounded.errors import GroundedError
@@ -320,3 +322,24 @@ def test_bad_study_is_one_line(arguments: list[str], line: str, home: Path) -> N
     shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert shown.returncode == 1
     assert len(shown.stderr.splitlines()) == 1 and shown.stderr.startswith(line)
+
+
+def test_once_a_minute_a_log_too_says_how_far_the_jobs_are() -> None:
+    text = io.StringIO()
+    for label, done in (("finetune a-b", 1), ("a-b orders", 3)):
+        with tqdm(total=4, desc=label, file=text, mininterval=0) as bar:
+            bar.update(done)
+    said = "Building DAG of jobs...\n" + text.getvalue()
+    first, second = graph.under_way(said)
+    assert first.startswith("finetune a-b: 1/4 [") and second.startswith("a-b orders: 3/4 [")
+    assert graph.under_way("nothing: 5 of 6\n") == []
+
+
+def test_a_disk_that_is_nearly_full_says_so_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GROUNDED_HOME", str(tmp_path))
+    monkeypatch.setattr(graph, "ROOM", 2**80)
+    with pytest.raises(GroundedError, match="bytes free on the disk, wanted"):
+        graph.run("tiny", [], 1)
+    assert list(tmp_path.iterdir()) == []

@@ -1,6 +1,7 @@
 """What `make` calls: `python -m workflow TARGET STUDY --jobs N`."""
 
 import argparse
+import errno
 import os
 import re
 import shutil
@@ -213,6 +214,11 @@ def main() -> int:
     except GroundedError as error:
         for line in str(error).splitlines():
             print(f"error: {line}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        print("error: found no space left on the disk, wanted room to write", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("stopped; finished runs are kept, and the next make goes on", file=sys.stderr)

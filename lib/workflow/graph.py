@@ -8,10 +8,12 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +29,8 @@ SNAKEFILE = Path(__file__).with_name("Snakefile")
 PROFILES = Path(__file__).with_name("profiles")
 PROFILE = "GROUNDED_PROFILE"  # names the Snakemake profile; without it the jobs run here
 POLL = 0.2  # seconds between looks at what the jobs have told
+ROOM = 50_000_000  # bytes: a kernel, its log and the tables of a small unit
+MINUTE = 60.0  # seconds between looks at how far they are
 
 
 class GraphError(GroundedError):
@@ -53,6 +57,10 @@ def run(study: str, jobs: Sequence[Job], cores: int) -> dict[str, dict[str, Any]
     when some failed: what does not need them is made all the same.
     """
     graphs = paths.cache(study) / "graph"
+    if (free := shutil.disk_usage(paths.home()).free) < ROOM:
+        raise GroundedError(
+            f"{paths.home()}: found {free:,} bytes free on the disk, wanted {ROOM:,} at least"
+        )
     shutil.rmtree(graphs, ignore_errors=True)
     graphs.mkdir(exist_ok=True)
     # A new name: what is left of a killed make finds its own folder gone, and begins nothing.
@@ -69,7 +77,7 @@ def run(study: str, jobs: Sequence[Job], cores: int) -> dict[str, dict[str, Any]
             start_new_session=True,  # Ctrl-C reaches this process alone; the jobs end with it
         )
         try:
-            told = _follow(process, folder / TOLD, plan)
+            told = _follow(process, folder / TOLD, plan, log_path)
         finally:
             fcntl.flock(alive, fcntl.LOCK_UN)
             process.wait()
@@ -121,9 +129,10 @@ def profile(name: str) -> Path:
 
 
 def _follow(
-    process: subprocess.Popen[bytes], folder: Path, plan: Plan
+    process: subprocess.Popen[bytes], folder: Path, plan: Plan, log: Path
 ) -> dict[str, dict[str, Any]]:
-    """What the jobs tell as they end, shown as it comes."""
+    """What the jobs tell as they end, shown as it comes; once a minute how far the others are."""
+    read, due = 0, time.monotonic() + MINUTE
     told: dict[str, dict[str, Any]] = {}
     seen: dict[Path, int] = {}
     ended = False
@@ -139,7 +148,18 @@ def _follow(
             result = json.loads(file.read_text(encoding="utf-8"))
             told[result["job"]] = result
             _say(plan, told, result)
+        if time.monotonic() >= due:
+            said = log.read_bytes()
+            for line in under_way(said[read:].decode(errors="replace")):
+                print(f"    {line}", flush=True)
+            read, due = len(said), time.monotonic() + MINUTE
     return told
+
+
+def under_way(said: str) -> list[str]:
+    """Where each progress bar in what the jobs wrote stands last, without its picture."""
+    bars = re.findall(r"(?m)(?:^|\r)([^\r\n|]*?): +\d+%\|[^|\r\n]*\| ([^\r\n]*\])", said)
+    return [f"{what}: {state}" for what, state in dict(bars).items()]
 
 
 def _say(plan: Plan, told: dict[str, dict[str, Any]], result: dict[str, Any]) -> None:

@@ -48,6 +48,7 @@ def execute(job: Job) -> dict[str, Any]:
                 "JUPYTER_PREFER_ENV_PATH": "1",
                 "JUPYTER_RUNTIME_DIR": scratch,
                 "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+                "TQDM_MININTERVAL": "20",  # bars go into a log, which is looked at once a minute
             }
             # Sockets that are files: kernels that start together may draw the same port.
             sockets = Config({"KernelManager": {"transport": "ipc", "ip": f"{scratch}/kernel"}})

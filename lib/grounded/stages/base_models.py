@@ -114,9 +114,12 @@ def _build(
         place = paths.cache(study.name) / "candidates" / folder.relative_to(paths.data(study.name))
     if not _is_from(place, inputs):
         shutil.rmtree(place, ignore_errors=True)
-        place.mkdir(parents=True)
-        measured = make(place) or {}
-        _write(place, {"inputs": inputs, "files": _files(place), "acceptance": measured})
+        if twin := _twin(study, folder, inputs):
+            shutil.copytree(twin, place)
+        else:
+            place.mkdir(parents=True)
+            measured = make(place) or {}
+            _write(place, {"inputs": inputs, "files": _files(place), "acceptance": measured})
     found = record(place)
     accepted = plan.acceptance(found["files"])
     if accept is not None and found.get("accepted") != accepted:
@@ -131,10 +134,17 @@ def _build(
     return True
 
 
+def _twin(study: Study, folder: Path, inputs: str | None) -> Path | None:
+    """The same model in another study here, such as the one that this one was copied from."""
+    name = folder.relative_to(paths.data(study.name))
+    others = sorted(paths.home().glob(f"data/*/{name}"))
+    return next((one for one in others if one != folder and _is_from(one, inputs)), None)
+
+
 def _is_from(folder: Path, inputs: str | None) -> bool:
     """Whether the folder holds, unharmed, what these inputs gave."""
     found = record(folder)
-    return bool(found) and (found["inputs"], found["files"]) == (inputs, _files(folder))
+    return bool(found) and (found.get("inputs"), found.get("files")) == (inputs, _files(folder))
 
 
 def _write(folder: Path, values: dict[str, Any]) -> None:
