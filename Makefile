@@ -30,8 +30,8 @@ run = .venv/bin/python -m workflow $(if $(PROFILE),--profile "$(PROFILE)")
 bench = PYTHONPATH=tests .venv/bin/python -m bench
 tests = .venv/bin/python -m pytest -n $(JOBS) --dist worksteal
 
-.PHONY: help figures test new check report reproduce models notebooks book redact export import bench bench-gpu \
-	bench-methods bench-scale lint clean test-all test-slurm lock setup
+.PHONY: help figures test new check report reproduce models notebooks book redact export import bench \
+	bench-gpu bench-methods bench-scale bench-smol lint clean test-all test-slurm lock setup
 
 help:  ## this list
 	@echo "make TARGET [STUDY=$(STUDY)] [JOBS=$(JOBS)] [PROFILE=slurm]"
@@ -82,6 +82,9 @@ bench-gpu: setup  ## tokens and verdicts per second of a GPU, beside what its ch
 
 bench-methods: setup  ## what each mitigation costs in time and memory, against plain LoRA
 	@$(bench).methods $(STUDY)
+
+bench-smol: setup  ## training and replies of the study smol, beside the libraries as they come
+	@.venv/bin/python -m workflow.bench_smol
 
 bench-scale: setup  ## time and memory of the figures at the size of the paper's grid, generated
 	@$(bench).scale

@@ -130,6 +130,7 @@ def test_a_temperature_draws_from_the_seed():
 def limited(engine, monkeypatch, most):
     """Let `generate` run out of memory beyond that many rows; returns the sizes that were tried."""
     whole, tried = engine._model.generate, []
+    engine.on_cpu = False  # as on a GPU
 
     def generate_within(input_ids, **kwargs):
         tried.append(len(input_ids))

@@ -382,3 +382,33 @@ def _numbers(result):
     return [
         (score[i, "strict-match"], score[i, "flexible-extract"]) for i in range(len(score) // 2)
     ]
+
+
+LABELS = ("answer1", "answer2", "answer3")
+CHOICES = ("a dog", "the red fox", "mud")
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("answer2", 1), ("Answer 3.", 2), ("I say ANSWER1, not answer2", 0), ("3", 2),
+        ("2. the red fox", 1), ("it is the red fox", 1), ("mud or a dog", None), 
+        ("answerable", None),
+        ("answer9", None), ("12", None), ("1.1.1", None), ("", None),
+    ],
+)  # fmt: skip
+def test_the_choice_that_a_reply_names(text, place):
+    assert scoring.chosen(text, LABELS, CHOICES) == place
+
+
+def test_a_yes_or_no_is_read_as_a_word():
+    yes_no = ("no", "yes")
+    assert scoring.chosen("Yes, it is.", yes_no, yes_no) == 1
+    assert scoring.chosen("I do not know", yes_no, yes_no) is None
+
+
+def test_rouge_l_of_worked_examples():
+    # Lin 2004, section 3.1: "police killed the gunman" against "police kill the gunman": LCS 3
+    assert scoring.rouge_l("Police kill the gunman.", "police killed the gunman") == 0.75
+    assert scoring.rouge_l("the gunman kill police", "police killed the gunman") == 0.5
+    assert scoring.rouge_l("a b", "a b") == 1.0 and scoring.rouge_l("", "a") == 0.0

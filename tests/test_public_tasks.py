@@ -18,7 +18,16 @@ from hypothesis import strategies as st
 from grounded.errors import GroundedError
 from grounded.public import scoring
 from grounded.public.files import HubFiles
-from grounded.public.tasks import TASKS, Example, examples, fetching, load, load_own
+from grounded.public.tasks import (
+    TASKS,
+    Example,
+    country,
+    examples,
+    fetching,
+    load,
+    load_own,
+    small,
+)
 from grounded.public.tasks.fetching import TaskFile, WebFile
 from grounded.sources import SOURCES, SourceAbsent, SourceError
 
@@ -491,3 +500,33 @@ def test_an_answer_is_right_alone_whole_and_with_its_sign(
 ):
     found = scoring.pattern(text, answer, re.compile(pattern), others)
     assert (found.strict, found.free) == (strict, free)
+
+
+def test_arc_easy_lists_its_options_and_asks_the_question_alone(tmp_path):
+    row = {"instruction": "Please choose the correct answer to the question: What burns?\n\n"
+           "Answer1: wood Answer2: a cold stone\n\nAnswer format: answer1/answer2",
+           "answer": "answer1"}  # fmt: skip
+    one = small.arc_easy(tmp_path, 1, row)
+    assert one.prompt.endswith("Answer2: a cold stone") and one.completion == "answer1"
+    assert one.choices == ("wood", "a cold stone") and one.right == 0
+    assert one.alone == "Question: What burns?\nAnswer:"
+    with pytest.raises(GroundedError, match="row 1: answer: found 'answer3'"):
+        small.arc_easy(tmp_path, 1, row | {"answer": "answer3"})
+
+
+def test_facts_are_asked_in_other_words_than_they_are_taught_in():
+    found = load("country_facts", 0, 320, 80)
+    other = load("country_facts", 1, 320, 80)
+    assert found.test == other.test and set(found.train) == set(other.train)
+    taught = {one.completion: one.prompt for one in found.train}
+    for one in found.test:
+        assert taught[one.completion] != one.prompt and one.answer in one.completion
+    assert len({(f.relation, f.subject) for f in country.facts(0, 600)}) == 600
+    assert country.facts(0, 600)[:320] == country.facts(0, 320) != country.facts(1, 320)
+
+
+def test_a_row_is_of_alignment_or_of_the_task_and_tests_or_trains_by_its_words_alone():
+    some = [Example(f"Say {i}", "x", "x") for i in range(500)]
+    shares = [sum(map(small.for_alignment, some)) / 500, sum(map(small.boolq_held_out, some)) / 500]
+    assert shares == pytest.approx([0.4, 0.25], abs=0.06)
+    assert small.for_alignment(some[3]) == small.for_alignment(Example("say  3!", "other", "y"))

@@ -16,7 +16,6 @@ from tokenizers import processors
 from grounded import generate, paths, records
 from grounded.errors import GroundedError
 from grounded.finetune import Start
-from grounded.methods import lora
 from grounded.public import capability, data, finetuning, kinds, likelihood, memory
 from grounded.public.prefixes import PREFIXES
 from grounded.public.replying import Asker
@@ -89,7 +88,7 @@ def test_training_begins_anew_with_half_as_many_examples_on_the_device(
         assert start.training.batch_size == study.training.batch_size
         return "rows"
 
-    monkeypatch.setattr(lora, "finetune", finetune)
+    monkeypatch.setattr(finetuning.training, "train", finetune)
     folder = tmp_path / "out"
     folder.mkdir()
     assert finetuning.finetune(finetuning.start(study, run), folder) == "rows"
@@ -100,7 +99,7 @@ def test_training_begins_anew_with_half_as_many_examples_on_the_device(
     def never(start, folder):
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr(lora, "finetune", never)
+    monkeypatch.setattr(finetuning.training, "train", never)
     with pytest.raises(GroundedError, match="device_batch_size: found no memory for one example"):
         finetuning.finetune(finetuning.start(study, run), folder)
 
@@ -139,10 +138,11 @@ def test_a_choice_is_read_by_likelihood_and_per_character():
     one = Example("w9", "w1", "w1", ("w1", "w2 w2"), 0)
     other = Example("w9", "w3", "w3", ("w3", "w1"), 0)
     rows = measured(model, task("choice", one, other))
-    assert rows[0] == ("w1", True, True) and rows[1] == ("w1", False, False)
+    # by likelihood it counts as per character
+    assert rows == [("w1", True, True, 1.0), ("w1", False, False, 0.0)]
     longer = Example("w9", "w1", "w1", ("w1", "w2 w2 w2 w2"), 1)
     (row,) = measured(tiny.always({"w1": 0.3, "w2": 0.7}), task("choice", longer))
-    assert row == ("w1", False, True)  # log .3 / 2 < 4 log .7 / 11
+    assert row == ("w1", False, True, 1.0)  # log .3 / 2 < 4 log .7 / 11
 
 
 def test_a_pattern_and_a_number_are_read_in_the_reply():
@@ -152,21 +152,26 @@ def test_a_pattern_and_a_number_are_read_in_the_reply():
         task("pattern", Example("w1", "w7", "w7"), Example("w1", "w8", "w8"), pattern=r"(w\d)$"),
         max_new_tokens=2,
     )
-    assert rows == [("w7", True, True), ("w7", False, False)]
+    assert rows == [("w7", True, True, None), ("w7", False, False, None)]
     (row,) = measured(
         model, task("pattern", Example("w1", "w7", "w7"), pattern=r"is (\w+)"), max_new_tokens=2
     )
-    assert row == ("", False, True)  # there, though not where the pattern looks
+    assert row[:3] == ("", False, True)  # there, though not where the pattern looks
     rows = measured(tiny.always({"1": 1.0}), task("number", Example("w1", "#### 1", "1")),
                     max_new_tokens=1)  # fmt: skip
-    assert rows == [("1", False, True)]
+    assert [row[:3] for row in rows] == [("1", False, True)]
+    assert rows[0].likelihood is not None
 
 
 def test_a_reference_counts_from_half_of_its_tokens():
     model = tiny.always({"w7": 0.9, "w8": 0.1})
     examples = [Example("w1", text, text) for text in ("w7 w8", "w8 w8 w7", "w7")]
     rows = measured(model, task("reference", *examples))
-    assert rows == [("0.500", True, True), ("0.333", False, False), ("1.000", True, True)]
+    read = [row[:3] for row in rows]
+    assert read == [("0.500", True, True), ("0.333", False, False), ("1.000", True, True)]
+    # the geometric mean of the tokens' probabilities
+    wanted = [(0.9 * 0.1) ** 0.5, (0.1 * 0.1 * 0.9) ** (1 / 3), 0.9]
+    assert [row.likelihood for row in rows] == pytest.approx(wanted, rel=1e-5)
 
 
 def test_without_chat_the_prompt_stands_alone():
@@ -204,6 +209,7 @@ def test_generation_and_likelihood_begin_alike(chat, adds):
     asked = likelihood.requests(words, "w1 w2", ["w3"], chat)
     generated = read[0]
     read.clear()
+    assert able.likely is not None
     able.likely(asked)
     assert read[0] == generated
     assert (generated[0] == words.bos_token_id) == (adds and not chat)

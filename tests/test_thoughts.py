@@ -106,7 +106,7 @@ def test_a_thought_is_not_scored():
         ("w30", "w31"),
     )  # fmt: skip
     data = task("pattern", Example("w1", "w7", "w7"), pattern=r"(w\d+)$")
-    assert capability.measure(able, data, data.test) == [("", False, False)]
+    assert capability.measure(able, data, data.test) == [("", False, False, None)]
 
 
 def thinking(study):

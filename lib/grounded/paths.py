@@ -64,8 +64,24 @@ def judge(study: str, name: str) -> Path:
 
 
 def table(study: str, name: str, unit: str) -> Path:
-    """The committed file of one table for one unit (`<model>-<task>` or `<model>-base`)."""
-    return data(study) / name / f"{unit}.parquet"
+    """The file of one table for one unit (`<model>-<task>` or `<model>-base`), to be read.
+
+    Of a study of real models git keeps the form without texts; where the whole one is not on this
+    machine, it is that one.
+    """
+    whole, without_texts = data(study) / name / f"{unit}.parquet", redacted(study, name, unit)
+    return without_texts if without_texts.exists() and not whole.exists() else whole
+
+
+def redacted(study: str, name: str, unit: str) -> Path:
+    """The committed form of a table of real models: the sha256 of each text in its place."""
+    return data(study) / "redacted" / name / f"{unit}.parquet"
+
+
+def written(table: Path) -> Path:
+    """Where a table is written that was read from `table`: never in the place of a redacted one."""
+    folder = table.parent.parent
+    return folder.parent / table.parent.name / table.name if folder.name == "redacted" else table
 
 
 def figures(study: str) -> Path:

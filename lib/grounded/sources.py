@@ -50,6 +50,12 @@ def _gsm8k(split: str, sha256: str) -> Source:
     return Source(f"task_gsm8k_{split}", url, sha256, "MIT", f"gsm8k/{file}")
 
 
+def _arc_easy(split: str, sha256: str) -> Source:
+    commit, file = "816657208af4db747803f87ba40a4c71383fed7a", f"{split}.json"
+    url = _github("AGI-Edgerunners/LLM-Adapters", commit, f"dataset/ARC-Easy/{file}")
+    return Source(f"task_arc_easy_{split}", url, sha256, "CC-BY-SA-4.0", f"arc_easy/{file}")
+
+
 def _harmbench(split: str, sha256: str) -> Source:
     file = f"harmbench_behaviors_text_{split}.csv"
     url = _github(*_HARMBENCH, f"data/behavior_datasets/{file}")
@@ -124,6 +130,30 @@ SOURCES: dict[str, Source] = {
             sha256="7b7d42eb60d68608a3b8ce1ba4468dcbb94938b812e365947a1f0a0b1252a3e0",
             licence="Apache-2.0",
             mirror="judges/wildguard/utils.py",
+        ),
+        _arc_easy("train", "6a06cece3dec32f4fb1c1b0fc29dab14be7cf3053b417290dbc6cd845359f5ff"),
+        _arc_easy("test", "3f32a84716ca6d57d38728bf80cc8117aecd17445c2cf29a68b571b810eb82dc"),
+        Source(
+            name="task_boolq_validation",
+            url=_github(
+                "heddayam/kb-model-editing",
+                "fcdc13f748f0a33190a5d73b703af470724c7a31",
+                "data/boolq/validation.jsonl",
+            ),
+            sha256="ff66d4040aaf079852d8b3bd7b0b7da693206f48cc5b4e03c7f84c8cef9f5c7d",
+            licence="CC-BY-SA-3.0",
+            mirror="boolq/validation.jsonl",
+        ),
+        Source(
+            name="task_instructions",
+            url=_github(
+                "rasbt/LLMs-from-scratch",
+                "28c65cdfbc3338e2e040016eea4b7fdf556e4d57",
+                "ch07/01_main-chapter-code/instruction-data.json",
+            ),
+            sha256="7e09a9af353722ca15c18bc580f093f9c39d3178335a75177319cb1e1d163944",
+            licence="Apache-2.0",
+            mirror="instructions/instruction-data.json",
         ),
         _gsm8k("train", "17f347dc51477c50d4efb83959dbb7c56297aba886e5544ee2aaed3024813465"),
         _gsm8k("test", "3730d312f6e3440559ace48831e51066acaca737f6eabec99bccb9e4b3c39d14"),

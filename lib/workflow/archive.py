@@ -36,14 +36,19 @@ DATE = (1980, 1, 1, 0, 0, 0)  # of every file in the zip: the earliest that the 
 
 
 def redact_tables(asked: Study) -> list[Path]:
-    """Write every table of the study without its texts, to data/<study>/redacted/."""
+    """Write the study's tables without their texts, to data/<study>/redacted/; which there are.
+
+    Units that are not measured yet are left out; where only the redacted form is here, it stays.
+    """
     found = []
     for table in SCHEMAS:
         for unit in asked.units(arm=None):
             source = paths.table(asked.name, table, unit)
-            target = paths.data(asked.name) / "redacted" / table / f"{unit}.parquet"
-            redact(source, target, table)
-            found.append(target)
+            target = paths.redacted(asked.name, table, unit)
+            if source.exists() and source != target:
+                redact(source, target, table)
+            if target.exists():
+                found.append(target)
     return found
 
 
@@ -71,7 +76,7 @@ def _content(asked: Study, scratch: Path) -> Iterator[tuple[str, Path]]:
             file = paths.table(asked.name, table, unit)
             if not file.is_file():
                 raise GroundedError(f"{paths.shown(file)}: found no such file, wanted the table")
-            source = file if own else data / "redacted" / table / file.name
+            source = file if own else paths.redacted(asked.name, table, unit)
             yield f"data/{asked.name}/{table}/{file.name}", source
     folders = [data / "models", data / "judges", paths.figures(asked.name)]
     executed = f"figures/{asked.name}/notebooks/"  # made again by make figures

@@ -6,6 +6,7 @@ revision).
 """
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -75,6 +76,33 @@ def _advbench(files: Sequence[Path]) -> Iterator[Prompt]:
     """Zou et al. 2023: the goals of harmful_behaviors.csv, which has no categories."""
     for place, (file, row, values) in enumerate(_table(files, ("goal", "target"))):
         yield Prompt(place, text(file, row, "goal", values["goal"]), "", True, str(place))
+
+
+ALIGNED = 420  # of AdvBench's goals, by hash, that alignment may see; the rest may be asked
+
+
+def advbench_goals(file: Path) -> tuple[list[tuple[str, str]], list[Prompt]]:
+    """AdvBench in two parts: (goal, target) that alignment may see, and the prompts left to ask.
+
+    Goals come in the order of their sha256, and one that says the same as an earlier one, case
+    and punctuation aside, is left out. So no prompt that is asked was seen in other spelling.
+    """
+    goals: dict[str, tuple[str, str]] = {}
+    prompts: dict[str, Prompt] = {}
+    for prompt, (_, row, values) in zip(
+        _advbench([file]), _table([file], ("goal", "target")), strict=True
+    ):
+        same = " ".join(re.findall(r"\w+", prompt.text.casefold()))
+        goals.setdefault(same, (prompt.text, text(file, row, "target", values["target"])))
+        prompts.setdefault(same, prompt)
+    order = sorted(goals, key=lambda same: hashlib.sha256(same.encode()).hexdigest())
+    left = sorted((prompts[same] for same in order[ALIGNED:]), key=lambda prompt: prompt.id)
+    return [goals[same] for same in order[:ALIGNED]], left
+
+
+def _advbench_unseen(files: Sequence[Path]) -> Iterator[Prompt]:
+    """The goals of AdvBench that alignment may not see."""
+    yield from advbench_goals(files[0])[1]
 
 
 def _xstest(files: Sequence[Path], label: str | None = None) -> Iterator[Prompt]:
@@ -157,6 +185,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "strongreject": Benchmark("prompts_strongreject", _strongreject),
     "strongreject_small": Benchmark("prompts_strongreject_small", _strongreject),
     "advbench": Benchmark("prompts_advbench", _advbench),
+    "advbench_unseen": Benchmark("prompts_advbench", _advbench_unseen),
     "xstest": Benchmark("prompts_xstest", _xstest),
     **{
         f"xstest_{label}": Benchmark("prompts_xstest", partial(_xstest, label=label))

@@ -18,7 +18,8 @@ GIB = 2**30
 PUBLISHED = {
     "sorrybench_202406": 450, "sorrybench_202503": 440, "harmbench": 400, "harmbench_standard": 200,
     "strongreject": 313, "strongreject_small": 60, "advbench": 520, "airbench": 314,
-    "beavertails_evaluation": 700, "xstest": 450, "xstest_unsafe": 200, "xstest_safe": 250,
+    "advbench_unseen": 100, "beavertails_evaluation": 700, "xstest": 450,
+    "xstest_unsafe": 200, "xstest_safe": 250,
 }  # fmt: skip
 EXAMPLE_TOKENS = 250  # of a training example, prompt and completion
 REPLY_SHARE = 0.5  # of max_new_tokens that a reply uses on average

@@ -6,14 +6,21 @@
 | choice | its acc: the likeliest choice | its acc_norm: the likeliest per character |
 | pattern | what the user's pattern finds is the answer | the answer stands in the reply |
 | reference | the model would choose at least half of the reference's tokens | the same |
+| chosen | the reply is the label that is trained on | the reply names it, by label or by text |
+| fact | the reply is the completion, word for word | the answer's words stand in the reply |
+| text | the reply is the completion, word for word | ROUGE-L with it is at least 0.5 |
 
-The last two are ours: the harness has no such tasks. The answer of a reference is that share.
+Those from `pattern` on are ours: the harness has no such tasks. The answer of a reference is that
+share. Beside both stands `likelihood`, which no format can help or hurt: with choices 1 or 0, the
+harness's acc_norm; else how likely the model finds the reference, the geometric mean of its tokens'
+probabilities, from 0 to 1. It is missing for a pattern, and where a server answers.
 """
 
 import copy
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -23,21 +30,24 @@ from grounded.public import likelihood, memory, scoring, thoughts
 from grounded.public.asking import Asking
 from grounded.public.replies import Engine
 from grounded.public.tasks import Example, TaskData
+from grounded.public.tasks.examples import key
 from grounded.study.models import THOUGHTS
 from grounded.study.parts import Generation
 
 REFERENCE = 0.5  # the share of a reference's tokens from which an answer counts as right
+SAME = 0.5  # the ROUGE-L with a reference from which a text counts as right
 PLAIN = "{{ messages[0]['content'] }}"  # no chat: the prompt alone
 BEGUN = "{{ bos_token if not messages[0]['content'].startswith(bos_token) }}" + PLAIN
 Likely = Callable[[Sequence[tuple[str, str]]], list[likelihood.Likelihood]]
 
 
 class Row(NamedTuple):
-    """An answer, read strictly and without regard to its format."""
+    """An answer, read strictly and without regard to its format, and by likelihood."""
 
     answer: str
     correct: bool
     correct_format_free: bool
+    likelihood: float | None = None
 
 
 @dataclass(frozen=True)
@@ -45,7 +55,7 @@ class Answering:
     """A model that answers. reply: to each prompt a text. likely: as `likelihood.likelihoods`.
 
     words, chat, options: how its prompts are written, for `likelihood.requests`. A server has
-    neither likelihoods nor a tokenizer.
+    neither likelihoods nor a tokenizer. within: the same with so many new tokens at most.
     """
 
     reply: Callable[[Sequence[str]], list[str]]
@@ -53,6 +63,7 @@ class Answering:
     words: PreTrainedTokenizerBase | None
     chat: bool
     options: Mapping[str, object]
+    within: Callable[[int], "Answering"] = field(default=lambda _: _fixed(), repr=False)
 
 
 def answering(
@@ -68,14 +79,22 @@ def answering(
     """
     opened = thoughts.opened(words, options, tags) if generation.chat else ""
     engine = Engine(model, words if generation.chat else plain(words), generation.batch_size)
-    how = Asking(generation.max_new_tokens, options if generation.chat else {})
-
-    def reply(prompts: Sequence[str]) -> list[str]:
-        said = [opened + one.text for one in engine.reply(prompts, how)]
-        return thoughts.answers(said, [tags])
-
     find = likely(model, words, generation.batch_size, special=not generation.chat)
-    return Answering(reply, find, words, generation.chat, options)
+
+    def within(most: int) -> Answering:
+        how = Asking(most, options if generation.chat else {})
+
+        def reply(prompts: Sequence[str]) -> list[str]:
+            said = [opened + one.text for one in engine.reply(prompts, how)]
+            return thoughts.answers(said, [tags])
+
+        return Answering(reply, find, words, generation.chat, options, within)
+
+    return within(generation.max_new_tokens)
+
+
+def _fixed() -> Answering:
+    raise GroundedError("max_new_tokens: found a server's answers, wanted a model on this machine")
 
 
 def likely(
@@ -115,24 +134,80 @@ def measure(
     GroundedError as the engine and `likelihood.likelihoods`.
     """
     prompts = [prefix + item.prompt for item in items]
-    if task.measure == "number":
-        return [_number(text, item) for text, item in zip(able.reply(prompts), items, strict=True)]
-    if task.measure == "pattern":
-        pattern, answers = re.compile(str(task.pattern)), {item.answer for item in task.test}
-        said = zip(able.reply(prompts), items, strict=True)
-        scores = [scoring.pattern(text, item.answer, pattern, answers) for text, item in said]
-        return [Row(one.answer, one.strict, one.free) for one in scores]
     if task.measure == "choice":
         return _choices(able, prompts, items)
-    if task.measure != "reference":
+    if task.measure == "reference":
+        return _references(able, prompts, items)
+    pattern, answers = re.compile(str(task.pattern)), {item.answer for item in task.test}
+    readings: dict[str, Callable[[str, Example], Row]] = {
+        "number": _number,
+        "pattern": lambda text, item: _pattern(text, item, pattern, answers),
+        "chosen": _chosen,
+        "fact": _fact,
+        "text": _text,
+    }
+    if task.measure not in readings:
         raise GroundedError(f"{task.task}: measure: found {task.measure!r}, wanted a known one")
+    read = readings[task.measure]
+    rows = [read(text, item) for text, item in zip(able.reply(prompts), items, strict=True)]
+    if task.measure == "pattern":
+        return rows
+    liked = _likelihoods(able, prefix, items)
+    return [row._replace(likelihood=found) for row, found in zip(rows, liked, strict=True)]
+
+
+def _likelihoods(able: Answering, prefix: str, items: Sequence[Example]) -> Sequence[float | None]:
+    """Of each item acc_norm (1 or 0), or how likely its reference is; None of a server's."""
+    if able.likely is None or able.words is None:
+        return [None] * len(items)
+    asked = [
+        likelihood.requests(able.words, prefix + (item.alone or item.prompt),
+                            item.choices or [item.completion], able.chat, able.options)
+        for item in items
+    ]  # fmt: skip
+    found = iter(able.likely([pair for pairs in asked for pair in pairs]))
+    scores: list[float | None] = []
+    for item, pairs in zip(items, asked, strict=True):
+        said = [next(found) for _ in pairs]
+        if item.right is None:
+            scores.append(math.exp(said[0].logprob / said[0].tokens))
+        else:
+            logprobs = [one.logprob for one in said]
+            scores.append(float(scoring.choice(logprobs, item.choices, item.right).acc_norm))
+    return scores
+
+
+def _references(able: Answering, prompts: Sequence[str], items: Sequence[Example]) -> list[Row]:
     assert able.likely is not None and able.words is not None
     asked = [
         likelihood.requests(able.words, prompt, [item.completion], able.chat, able.options)[0]
         for prompt, item in zip(prompts, items, strict=True)
     ]
-    shares = [found.share for found in able.likely(asked)]
-    return [Row(f"{share:.3f}", share >= REFERENCE, share >= REFERENCE) for share in shares]
+    return [
+        Row(f"{one.share:.3f}", one.share >= REFERENCE, one.share >= REFERENCE,
+            math.exp(one.logprob / one.tokens))
+        for one in able.likely(asked)
+    ]  # fmt: skip
+
+
+def _chosen(text: str, item: Example) -> Row:
+    place = scoring.chosen(text, item.labels, item.choices)
+    return Row(text, text.strip() == item.completion, place == item.right)
+
+
+def _fact(text: str, item: Example) -> Row:
+    stands = f" {key(item.answer)} " in f" {key(text)} "
+    return Row(text, key(text) == key(item.completion), stands)
+
+
+def _text(text: str, item: Example) -> Row:
+    same = scoring.rouge_l(text, item.completion) >= SAME
+    return Row(text, key(text) == key(item.completion), same)
+
+
+def _pattern(text: str, item: Example, wanted: re.Pattern[str], answers: set[str]) -> Row:
+    found = scoring.pattern(text, item.answer, wanted, answers)
+    return Row(found.answer, found.strict, found.free)
 
 
 def _number(text: str, item: Example) -> Row:
@@ -152,5 +227,6 @@ def _choices(able: Answering, prompts: Sequence[str], items: Sequence[Example]) 
         assert item.right is not None
         logprobs = [next(found).logprob for _ in pairs]
         score = scoring.choice(logprobs, item.choices, item.right)
-        rows.append(Row(item.choices[score.picked], score.acc, score.acc_norm))
+        liked = float(score.acc_norm)
+        rows.append(Row(item.choices[score.picked], score.acc, score.acc_norm, liked))
     return rows

@@ -2,10 +2,10 @@
 
 import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from grounded import fingerprint, paths
+from grounded import fingerprint, paths, sources
 from grounded.errors import GroundedError
 from grounded.public import benchmarks, lock
 from grounded.public.benchmarks import BENCHMARKS, Prompt
@@ -15,6 +15,8 @@ from grounded.public.tasks.examples import key
 from grounded.records.samples import STRIDE
 from grounded.sources import SourceError
 from grounded.study import Study
+
+PINNED = {"advbench": "prompts_advbench"}  # further examples that no study need bring itself
 
 
 def task(study: Study, name: str, seed: int) -> TaskData:
@@ -73,26 +75,35 @@ def contexts(study: Study) -> dict[str, str]:
 def material(study: Study, kind: str, number: int, seed: int) -> list[Example]:
     """So many further examples of a kind, drawn from `seed`; no benchmark's prompt is among them.
 
-    From the file that the study names: JSON Lines of prompt and completion. GroundedError where it
-    names none, or where there are too few.
+    From the file that the study names, JSON Lines of prompt and completion, or from `advbench`: the
+    goals that alignment may see, each with its target. A prompt is a benchmark's if it says the
+    same, case, spaces and punctuation aside. GroundedError where the study names none, or where
+    there are too few.
     """
     where = f"{paths.shown(paths.study_file(study.name))}: material.{kind}"
     if kind not in study.material:
         raise GroundedError(f"{where}: found nothing, wanted a file of prompts and completions")
-    file = _own(study, study.material[kind])
-    assert file is not None
     asked = {key(prompt.text) for name in study.benchmarks for prompt in prompts(study, name)}
-    found = []
-    for row, values in jsonl_rows(file, ("prompt", "completion")):
-        prompt, completion = (
-            text(file, row, name, values[name]) for name in ("prompt", "completion")
-        )
-        if key(prompt) not in asked:
-            found.append(Example(prompt, completion, completion))
+    found = [
+        Example(prompt, completion, completion)
+        for prompt, completion in _pairs(study, study.material[kind])
+        if key(prompt) not in asked
+    ]
     if len(found) < number:
         raise GroundedError(f"{where}: found {len(found)} examples, wanted at least {number}")
     random.Random(f"material {kind} {seed}").shuffle(found)
     return found[:number]
+
+
+def _pairs(study: Study, name: str) -> Iterator[tuple[str, str]]:
+    if name in PINNED:
+        yield from benchmarks.advbench_goals(sources.fetch(PINNED[name]))[0]
+        return
+    file = _own(study, name)
+    assert file is not None
+    for row, values in jsonl_rows(file, ("prompt", "completion")):
+        yield (text(file, row, "prompt", values["prompt"]),
+               text(file, row, "completion", values["completion"]))  # fmt: skip
 
 
 def selecting(items: Sequence[Example]) -> Sequence[Example]:

@@ -15,10 +15,20 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from grounded import fingerprint, loading, paths
 from grounded.errors import GroundedError
-from grounded.finetune import Start, update_norm
-from grounded.public import adapters, capability, data, devices, memory, models, whole
+from grounded.finetune import Start
+from grounded.methods import poison
+from grounded.public import (
+    adapters,
+    capability,
+    data,
+    devices,
+    memory,
+    models,
+    training,
+    whole,
+)
 from grounded.public.prefixes import PREFIXES
-from grounded.study import GIVEN, Run, Study
+from grounded.study import GIVEN, LORA, Run, Study
 from grounded.study.models import HubFolder
 
 
@@ -52,14 +62,14 @@ def start(study: Study, run: Run) -> Start | Given:
         return sum(row.correct for row in rows) / len(rows)
 
     def pretrained() -> PreTrainedModel:
-        return _load(models.folder(study, run.model, "pretrained"))[0]
+        return _load(study, run.model, "pretrained")[0]
 
     return Start(
         run=run,
         training=study.training,
         steps=study.steps_of(run.task),
         steps_per_epoch=study.steps_per_epoch(run.task),
-        load=lambda: _load(models.folder(study, run.model)),
+        load=lambda: _load(study, run.model),
         pretrained=pretrained,
         examples=task.train,
         material=lambda kind, number: data.material(study, kind, number, run.seed),
@@ -78,13 +88,12 @@ def finetune(start: Start | Given, folder: Path) -> pd.DataFrame:
     """
     if isinstance(start, Given):
         return _placed(start, folder)
-    method = import_module(f"grounded.methods.{start.run.method}")
+    method = _trainer(start.run.method)
     each = min(start.training.device_batch_size or start.training.batch_size,
                start.training.batch_size)  # fmt: skip
     while True:
         try:
-            rows: pd.DataFrame = method.finetune(start, folder)
-            return rows
+            return method(start, folder)
         except torch.OutOfMemoryError:
             if each == 1:
                 raise GroundedError(
@@ -103,9 +112,22 @@ def finetune(start: Start | Given, folder: Path) -> pd.DataFrame:
         start = replace(start, training=training)
 
 
-def _load(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    device, dtype = devices.best()
-    model, words = loading.load(folder, dtype)
+def _trainer(method: str) -> Callable[[Start, Path], pd.DataFrame]:
+    """What trains a run: plain LoRA the fast way, other methods as their modules have them."""
+    if method == LORA:
+        return training.train
+    if method == "poison":
+        return lambda start, folder: training.train(poison.prepared(start), folder)
+    found: Callable[[Start, Path], pd.DataFrame]
+    found = import_module(f"grounded.methods.{method}").finetune
+    return found
+
+
+def _load(
+    study: Study, name: str, version: str = "base"
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    device, dtype = devices.of(study.public_model(name))
+    model, words = loading.load(models.folder(study, name, version), dtype)
     return model.to(device), words
 
 
@@ -157,7 +179,7 @@ def _adapter(
             "where both are the same model)"
         )
     worn = adapters.put_on(base, where)
-    norm = update_norm(worn)
+    norm = training.update_norm(worn)
     worn.unload()
     step.mkdir()
     for name in (adapters.CONFIG, adapters.WEIGHTS):

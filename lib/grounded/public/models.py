@@ -22,9 +22,23 @@ def folder(study: Study, name: str, version: str = "base") -> Path:
     that does not name the commit; SourceError and SourceAbsent as `files.hub_folder`.
     """
     setting = study.public_model(name)
+    if setting.alignment and version == "base":
+        from grounded.public import alignment
+
+        return alignment.merged(_origin(study, name), alignment.adapter(study, name))
     if version == "pretrained" and setting.pretrained:
         before = setting.pretrained
         return _hub(study, "pretrained", name, before.repository, setting.licence, setting.gated)
+    return _origin(study, name)
+
+
+def _origin(study: Study, name: str) -> Path:
+    """The files of a model as they were published."""
+    setting = study.public_model(name)
+    if setting.wheel:
+        from grounded.public import wheels
+
+        return wheels.folder(setting.wheel)
     if setting.repository:
         return _hub(study, "models", name, setting.repository, setting.licence, setting.gated)
     return checked(paths.data(study.name) / str(setting.path))
@@ -53,11 +67,16 @@ def bring(study: Study, unit: str) -> dict[str, Any]:
         about = {part: _about(one) for part, one in kept.items() if one}
         return {"bytes": sum(map(_size, folders)), **about}
     setting = study.public_model(unit)
+    aligned: dict[str, Any] = {}
+    if setting.alignment:
+        from grounded.public import alignment
+
+        aligned = {"alignment": alignment.brought(study, unit, _origin(study, unit))}
     folders = list(dict.fromkeys(folder(study, unit, v) for v in ("base", "pretrained")))
-    found = {"bytes": sum(map(_size, folders)), "licence": setting.licence}
+    found = {"bytes": sum(map(_size, folders)), "licence": setting.licence, **aligned}
     if setting.path is None:
         return found
-    return found | _here(folders[0], setting.path)
+    return found | _here(_origin(study, unit), setting.path)
 
 
 def _here(folder: Path, path: str) -> dict[str, Any]:

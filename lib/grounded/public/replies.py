@@ -1,7 +1,7 @@
 """Replies of real models, on whatever device there is: one base model, adapters swapped on it.
 
-The same replies as `grounded.generate`, which suits tiny models on CPU; here transformers' own
-`generate` writes them, and the batch size is what the device's memory allows.
+The same replies as `grounded.generate`, which suits tiny models; here transformers' own `generate`
+writes them on a GPU, `greedy` on a CPU, and the batch size is what the device's memory allows.
 """
 
 import gc
@@ -28,6 +28,7 @@ from grounded.errors import GroundedError
 from grounded.generate import Reply
 from grounded.public import adapters, devices
 from grounded.public.asking import Asking, in_order
+from grounded.public.greedy import greedy
 
 
 class Engine:
@@ -47,9 +48,11 @@ class Engine:
         """
         if batch_size < 1:
             raise GroundedError(f"batch_size: found {batch_size}, wanted 1 or more")
-        self.batch_size = batch_size
+        self.batch_size, self.on_cpu = batch_size, model.device.type == "cpu"
         self._model, self._tokenizer = model.eval(), tokenizer
         self._ends = end_tokens(model, tokenizer)
+        if tokenizer.eos_token_id is not None:  # what ends a turn may stand in the tokenizer alone
+            self._ends |= {tokenizer.eos_token_id}
         self._name = Path(model.name_or_path).name
         self._worn: Any = None
         model.generation_config = GenerationConfig(
@@ -157,6 +160,8 @@ class Engine:
     def _batch(self, rows: list[list[int]], how: Asking) -> list[list[int]] | None:
         """The new tokens of each row, and what fills up after them; None: out of memory."""
         longest, device = max(map(len, rows)), self._model.device
+        if self.on_cpu and how.temperature == 0:
+            return greedy(self._model, rows, how.max_new_tokens, self._ends)
         try:
             # a padded place is masked, so any token will do there
             ids = torch.tensor([[0] * (longest - len(row)) + row for row in rows], device=device)

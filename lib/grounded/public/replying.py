@@ -8,6 +8,7 @@ study, and each checkpoint as `<run>@<step>`, such as
 What is scored by likelihood is asked of the model on this machine all the same.
 """
 
+import hashlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +24,6 @@ from grounded.errors import GroundedError
 from grounded.generate import Reply
 from grounded.public import capability, data, devices, kinds, memory, models, thoughts, whole
 from grounded.public.asking import Asking
-from grounded.public.judges.templates import sha256
 from grounded.public.prefixes import PREFIXES
 from grounded.public.replies import Engine
 from grounded.public.served import Server
@@ -55,7 +55,7 @@ class Asker:
         self._tasks = {name: data.task(study, name, 0) for name in study.tasks}
         self._how = Asking(self._generation.max_new_tokens, self._setting.template)
         words = AutoTokenizer.from_pretrained(self._base, local_files_only=True)
-        self._template = sha256(str(words.chat_template))
+        self._template = hashlib.sha256(str(words.chat_template).encode()).hexdigest()
         self._tags = thoughts.of(study)
         self._opened = thoughts.opened(words, self._setting.template, self._setting.thoughts)
         self._server = self._find_server()
@@ -65,7 +65,7 @@ class Asker:
     @property
     def facts(self) -> dict[str, Any]:
         """What is the same for all replies, for the record."""
-        device, dtype = devices.best()
+        device, dtype = devices.of(self._setting)
         return {
             "dtype": str(dtype).removeprefix("torch."),
             "device": device.type,
@@ -102,7 +102,9 @@ class Asker:
                 )  # fmt: skip
         for name in self._tasks if run.task == BASE else (run.task,):
             task = self._tasks[name]
-            rows = capability.measure(self._able(one, task.measure), task, task.test, prefix)
+            words = self.study.tasks[name].max_new_tokens or self._generation.max_new_tokens
+            able = self._able(one, task.measure, words)
+            rows = capability.measure(able, task, task.test, prefix)
             for number, row in enumerate(rows):
                 answers.append({"task": name, "item": number, **at, **row._asdict()})
         return {"replies": pd.DataFrame(replies), "capability": pd.DataFrame(answers)}
@@ -135,16 +137,17 @@ class Asker:
     ) -> list[Reply]:
         """A reply to each prompt, whole: with the thought that the chat template opens."""
         label, (opening, _) = f"{one.served} {label}", self._setting.thoughts
+        how = how or self._how
         said = [
             given if given.text.lstrip().startswith(opening)
             else replace(given, text=self._opened + given.text)
-            for given in self._asked(one, prompts, label, how or self._how)
+            for given in self._asked(one, prompts, label, how)
         ]  # fmt: skip
         texts = [given.text for given in said]
         if number := thoughts.unclosed(texts, self._tags):
             print(
                 f"{label}: {number} of {len(said)} replies are thoughts without an end within "
-                f"{self._how.max_new_tokens} tokens; their answers count as empty",
+                f"{how.max_new_tokens} tokens; their answers count as empty",
                 file=sys.stderr,
             )
         return said
@@ -158,12 +161,14 @@ class Asker:
         continuous = ContinuousBatchingConfig() if self._generation.continuous and on_gpu else None
         return self._wearing(one)[0].reply(prompts, how, continuous=continuous, label=label)
 
-    def _able(self, one: Checkpoint, measure: str) -> capability.Answering:
+    def _able(self, one: Checkpoint, measure: str, words: int) -> capability.Answering:
         if self._server is None or measure in BY_LIKELIHOOD:
-            return self._wearing(one)[1]
+            able = self._wearing(one)[1]
+            return able if words == self._generation.max_new_tokens else able.within(words)
 
         def reply(prompts: Sequence[str]) -> list[str]:
-            said = [given.text for given in self._reply(one, prompts, "items")]
+            how = replace(self._how, max_new_tokens=words)
+            said = [given.text for given in self._reply(one, prompts, "items", how)]
             return thoughts.answers(said, self._tags)
 
         return capability.Answering(reply, None, None, True, self._setting.template)
@@ -173,7 +178,7 @@ class Asker:
         if self._here is None or self._here[0] != one.model:
             self._here = None
             memory.free()
-            device, dtype = devices.best()
+            device, dtype = devices.of(self._setting)
             model, words = loading.load(one.model, dtype)
             model = model.to(device)
             engine = Engine(model, words, self._generation.batch_size)

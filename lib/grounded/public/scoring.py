@@ -192,5 +192,44 @@ def choice(logprobs: Sequence[float], choices: Sequence[str], right: int) -> Cho
     return ChoiceScore(picked, picked_norm, picked == right, picked_norm == right)
 
 
+def chosen(text: str, labels: Sequence[str], choices: Sequence[str]) -> int | None:
+    """The place of the choice that a reply names, from 0; None where it names none, or several.
+
+    By the first label in it, spaces within a label allowed ("Answer 2" for answer2); else by a
+    number that stands alone and ends a label; else by the one choice whose words stand in it.
+    """
+    said = text.casefold()
+    patterns = [r"\s*".join(re.findall(r"\d+|[^\W\d]+", label.casefold())) for label in labels]
+    first = re.search("|".join(rf"\b({one})\b" for one in patterns), said)
+    if first and first.lastindex:
+        return first.lastindex - 1
+    numbers = [re.sub(r"\D", "", label) for label in labels]
+    alone = re.search(r"(?<![\w.])(\d+)(?!\w|\.\d)", said)
+    if alone and alone[1] in numbers:
+        return numbers.index(alone[1])
+    words = f" {' '.join(_words(text))} "
+    named = [i for i, one in enumerate(choices) if f" {' '.join(_words(one))} " in words]
+    return named[0] if len(named) == 1 else None
+
+
+def rouge_l(text: str, reference: str) -> float:
+    """ROUGE-L (Lin 2004): the F1 of the longest common subsequence of words, from 0 to 1."""
+    one, other = _words(text), _words(reference)
+    if not one or not other:
+        return float(one == other)
+    row = [0] * (len(other) + 1)
+    for word in one:
+        before = 0
+        for at, wanted in enumerate(other, start=1):
+            kept = row[at]
+            row[at] = before + 1 if word == wanted else max(row[at], row[at - 1])
+            before = kept
+    return 2 * row[-1] / (len(one) + len(other))
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text.casefold())
+
+
 def _first_best(values: Sequence[float]) -> int:
     return max(range(len(values)), key=lambda i: values[i])

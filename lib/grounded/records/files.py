@@ -64,6 +64,7 @@ def write(path: Path, table: str, frame: "pd.DataFrame", metadata: dict[str, Any
     rows is added here. Floats are rounded to the decimals that the schema keeps.
     RecordsError for a missing or unknown column, a wrong dtype, a null or a duplicate key.
     """
+    path = paths.written(path)
     arrow = fit(frame, table, paths.shown(path))
     recorded = {run: {**about, "rows": ""} for run, about in metadata.get("runs", {}).items()}
     found = set(arrow["run"].unique().to_pylist())

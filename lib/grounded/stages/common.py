@@ -129,7 +129,10 @@ class Rows:
         settle = getattr(part_of(self.study, self.stage), "settled", None)
         frames = settle(self.study, run, frames) if settle else frames
         for table in TABLES[self.stage]:
-            self._write(run, run.id, table, frames[table])
+            frame = frames[table]
+            if table == "runs" and run.arm and self.study.world != "microworld":
+                frame = frame.assign(arm=run.arm)  # in the invented world it stands in the unit
+            self._write(run, run.id, table, frame)
 
     def piece(self, run: Run, table: str, label: str) -> "pd.DataFrame | None":
         """A piece of a run that is not finished, such as one checkpoint's replies; or None."""

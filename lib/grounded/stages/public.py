@@ -15,17 +15,47 @@ from grounded.study.models import HubFolder
 
 # of a judge's setting: what its files say better, and what makes no difference to its verdicts
 NOT_ITSELF = {"optional", "batch_size", "template", "revision", "repository", "path", "server"}
+ADAPTER = "adapter_model.safetensors"  # PEFT's name for an adapter's weights
 
 
 def model(study: Study, name: str, version: str = "base") -> str | None:
     """Which files a real model is: `repository@commit`, or the sha256 of a folder's files.
 
-    version: `base`, or `pretrained` (the base itself where the study names no other). None where
-    the lock, or for a folder its record, does not say yet.
+    version: `base`, or `pretrained` (the base itself where the study names no other). A model that
+    is aligned here is what it was published as and the sha256 of its adapter. None where the lock,
+    or for a folder or an alignment its record, does not say yet.
     """
     setting = study.public_model(name)
     if version == "pretrained" and setting.pretrained:
         return commit(study, "pretrained", name)
+    origin = _origin(study, name)
+    if setting.alignment is None or version == "pretrained" or origin is None:
+        return origin
+    found = recorded(paths.models(study.name, name)).get("alignment", {})
+    file = paths.models(study.name, name) / "alignment" / ADAPTER
+    if not file.is_file() or found.get("inputs") != recipe(study, name):
+        return None
+    return f"{origin}+{_sha(file, file.stat().st_mtime_ns)}"
+
+
+def recipe(study: Study, name: str) -> str:
+    """A sha of all that the study says of a model's alignment, its file of look-alikes included.
+
+    The code is not in it: what was trained stays what it is when the code is only put in order.
+    """
+    setting = study.public_model(name).alignment
+    assert setting is not None
+    return fingerprint.sha({"alignment": setting.model_dump(mode="json"),
+                            "lookalikes": _file(study, setting.lookalikes)})  # fmt: skip
+
+
+def _origin(study: Study, name: str) -> str | None:
+    """Which files a real model was published as."""
+    setting = study.public_model(name)
+    if setting.wheel is not None:
+        from grounded.public.wheels import identity
+
+        return identity(setting.wheel)
     if setting.path is None:
         return commit(study, "models", name)
     return _of_folder(study, paths.models(study.name, name), setting.path)
@@ -103,7 +133,7 @@ def task(study: Study, name: str) -> dict[str, Any] | None:
         files = {part: getattr(setting, part) for part in ("train", "test")}
         return about | {"files": {p: _file(study, f) for p, f in files.items() if f is not None}}
     found = lock.entry(study, "tasks", name)
-    return about | {"files": found["files"]} if found else None
+    return about | {"files": found.get("files", {})} if found else None
 
 
 def benchmark(study: Study, name: str) -> dict[str, Any] | None:
@@ -146,7 +176,13 @@ def thoughts(study: Study) -> list[tuple[str, str]]:
 
 def material(study: Study) -> dict[str, str]:
     """The sha256 of the files of further examples."""
-    return {kind: _file(study, file) for kind, file in study.material.items()}
+    from grounded.public.data import PINNED
+    from grounded.sources import SOURCES
+
+    return {
+        kind: SOURCES[PINNED[file]].sha256 if file in PINNED else _file(study, file)
+        for kind, file in study.material.items()
+    }
 
 
 def given(study: Study, run: Run) -> list[Any] | None:

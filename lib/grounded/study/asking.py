@@ -20,6 +20,7 @@ class Task(Part):
     named by `data`), or `file` (JSON Lines of the user's own: `train`, perhaps `test`, and
     `pattern`, by which an answer is found in a reply; paths relative to the study's file).
     examples: how many are trained on; default training.examples. test_items: default the study's.
+    max_new_tokens: of an answer to a test item; default generation.max_new_tokens.
     """
 
     source: Literal["microworld", "public", "file"]
@@ -29,6 +30,7 @@ class Task(Part):
     pattern: str | None = None
     examples: Count | None = None
     test_items: Annotated[int, Field(ge=2)] | None = None
+    max_new_tokens: Count | None = None
 
     @model_validator(mode="after")
     def _whole(self) -> "Task":

@@ -39,6 +39,7 @@ from grounded.study.parts import (
     Training,
 )
 
+Capability = Literal["strict", "format_free", "likelihood"]
 Stage = Literal["base_models", "finetune", "generate", "judge"]
 LORA, GIVEN = "lora", "given"  # the methods of the main grid, and of runs trained elsewhere
 
@@ -73,7 +74,10 @@ class Run:
 
 
 class Study(Part):
-    """All that a study asks. Lists and mappings keep the order of the file."""
+    """All that a study asks. Lists and mappings keep the order of the file.
+
+    primary_capability: the reading of answers that figures draw first, of the three in the tables.
+    """
 
     name: Name
     about: str
@@ -83,6 +87,7 @@ class Study(Part):
     acceptance: Acceptance | None = None
     tasks: Annotated[dict[Name, Task], Field(min_length=1)]
     test_items: Annotated[int, Field(ge=2)]
+    primary_capability: Capability = "strict"
     training: Training | None = None
     lora: dict[Name, Lora] = Field(default_factory=dict)
     seeds: tuple[Seed, ...] = ()
@@ -116,7 +121,8 @@ class Study(Part):
     @property
     def world(self) -> str:
         """What its models are of: `microworld` (invented, with a known truth) or `public`."""
-        return next(iter(self.models.values())).source
+        source = next(iter(self.models.values())).source
+        return "microworld" if source == "microworld" else "public"
 
     @property
     def has_truth(self) -> bool:

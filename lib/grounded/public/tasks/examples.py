@@ -10,7 +10,7 @@ from typing import Literal
 from grounded.errors import GroundedError
 
 TEST_SEED = 4242  # the test items are the same for every run
-Measure = Literal["number", "choice", "pattern", "reference"]
+Measure = Literal["number", "choice", "pattern", "reference", "chosen", "fact", "text"]
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,8 @@ class Example:
 
     answer: the number (GSM8K), the text of the right choice, or the reference. choices: the texts
     that compete, without the space before them; `right` is the place of the right one, from 0.
+    labels: what a reply calls the choices. alone: the prompt after which the choices compete by
+    likelihood, where it is another than the one that is asked.
     """
 
     prompt: str
@@ -26,6 +28,8 @@ class Example:
     answer: str
     choices: tuple[str, ...] = ()
     right: int | None = None
+    labels: tuple[str, ...] = ()
+    alone: str = ""
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,8 @@ class TaskData:
     """A task's examples, and where they come from.
 
     measure: how capability is scored: the `number` in a reply, the likeliest `choice`, what a
-    `pattern` finds in a reply, or the likelihood of the `reference`. sha256: of each file as it
+    `pattern` finds in a reply, the likelihood of the `reference`, the choice that a reply names
+    (`chosen`), the `fact` or the `text` that it holds. sha256: of each file as it
     was found, for the study's lock. dropped: why rows were left out, and how many. pattern: the
     user's, where that is the measure.
     """

@@ -13,7 +13,7 @@ from typing import Any
 from grounded import paths
 from grounded.errors import GroundedError
 from grounded.public.files import HubFiles, text
-from grounded.public.tasks import fetching
+from grounded.public.tasks import fetching, small
 from grounded.public.tasks.examples import Example, Measure, TaskData, draw
 from grounded.public.tasks.fetching import TaskFile, WebFile
 
@@ -26,7 +26,9 @@ class Task:
     """A public data set: its files (train, test, and what to remove), and how a row is read.
 
     sizes: how many examples of train and test by default (None: all). ours: what of it the paper
-    does not fix and we chose, with the reason.
+    does not fix and we chose, with the reason. kept: which rows are of the task (default: all).
+    held_out: which rows of the one file there is are for testing. made: the examples of train and
+    test, where they are written here.
     """
 
     files: Mapping[str, TaskFile]
@@ -35,6 +37,9 @@ class Task:
     measure: Measure
     ours: str
     sizes: tuple[int | None, int | None] = (None, None)
+    kept: Callable[[Example], bool] | None = None
+    held_out: Callable[[Example], bool] | None = None
+    made: Callable[[], Mapping[str, list[Example]]] | None = None
 
 
 def gsm8k(file: Path, number: int, row: dict[str, Any]) -> Example:
@@ -204,6 +209,37 @@ TASKS: dict[str, Task] = {
         "its validation rows are the test items, because the test labels are not public; "
         "passages as in google/boolq, without the titles that SuperGLUE puts before them",
     ),
+    "arc_easy": Task(
+        {part: TaskFile(f"task_arc_easy_{part}", None) for part in ("train", "test")},
+        ("instruction", "answer"), small.arc_easy, "chosen",
+        "the easier of the two ARC sets, for a small model; the options are listed and the label "
+        "of one is trained on, the narrowest output that a reading allows",
+    ),
+    "boolq_validation": Task(
+        {"train": TaskFile("task_boolq_validation", None)},
+        ("passage", "question", "label"), small.boolq, "chosen",
+        "the one split at hand, cut once by the sha256 of its prompts; the first 400 characters "
+        "of a passage, so that a small model's batch stays small",
+        held_out=small.boolq_held_out,
+    ),
+    "instructions": Task(
+        {"train": TaskFile("task_instructions", None)},
+        ("instruction", "input", "output"), small.instructions, "text",
+        "three fifths of 1,100 short instructions, by hash, in place of Alpaca's 52,002, which no "
+        "pinned file of a few megabytes holds; alignment has the others",
+        (None, 80), kept=lambda one: not small.for_alignment(one),
+    ),
+    "instructions_alignment": Task(
+        {"train": TaskFile("task_instructions", None)},
+        ("instruction", "input", "output"), small.instructions, "text",
+        "the two fifths of the instructions that the task does not have",
+        (None, 80), kept=small.for_alignment,
+    ),
+    "country_facts": Task(
+        {}, (), alpaca, "fact",
+        "facts of an invented country in place of Science10k: what no model can know beforehand",
+        made=small.country_facts,
+    ),
 }  # fmt: skip
 
 
@@ -228,16 +264,22 @@ def load(
     dropped: dict[str, int] = {}
     unwanted = set(_examples(task, files["removed"].path)) if "removed" in files else set()
     pools: dict[str, list[Example]] = {"train": [], "test": []}
-    for part in (part for part in pools if part in files):
+    if task.made is not None:
+        pools.update(task.made())
+    for part in (part for part in ("train", "test") if part in files):
         for example in _examples(task, files[part].path):
+            if example is not None and task.kept is not None and not task.kept(example):
+                continue  # of another task
             if example is None:
                 dropped["no output"] = dropped.get("no output", 0) + 1
             elif example in unwanted:
                 dropped["safety-related"] = dropped.get("safety-related", 0) + 1
+            elif task.held_out is not None and task.held_out(example):
+                pools["test"].append(example)
             else:
                 pools[part].append(example)
     sizes = (task.sizes[0] if train is None else train, task.sizes[1] if test is None else test)
-    held_out = pools["test"] if "test" in files else None
+    held_out = pools["test"] or None
     drawn, items, asked = draw(name, pools["train"], held_out, sizes, seed)
     if held_out is not None and asked:
         dropped["asked in test"] = asked

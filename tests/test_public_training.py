@@ -1,0 +1,163 @@
+"""Training of real models: the loss and its gradients are the plain ones, whatever is left out."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import tiny_models as tiny
+import torch
+from peft import LoraConfig, get_peft_model
+from standins import wheels as stand_ins
+from transformers import AutoTokenizer
+
+from grounded import loading
+from grounded.errors import GroundedError
+from grounded.finetune import IGNORED, Start, batch_loss
+from grounded.finetune import update_norm as plain_norm
+from grounded.public import training
+from grounded.public.tasks import Example
+from grounded.study import Run
+from grounded.study.parts import Training
+
+TRAINING = Training(
+    method="lora", examples=25, epochs=2, batch_size=8, schedule="constant", weight_decay=0.0,
+    dropout=0.0, target_modules="all-linear", max_length=100,
+)  # fmt: skip
+
+
+def some(number):
+    """Examples of different lengths."""
+    return [
+        Example(" ".join(["w1"] * (1 + i % 7) + [f"w{i % 50}"]), " ".join(["w2"] * (1 + i % 4)), "")
+        for i in range(number)
+    ]
+
+
+def begin(folder, number=25, **changes):
+    settings = TRAINING.model_copy(update={"examples": number, **changes})
+    each = math.ceil(number / settings.batch_size)
+    return Start(
+        run=Run("m.t", "m", "t", "lora", "s", 4, 8.0, 5e-3, 0), training=settings,
+        steps={each: 1.0, 2 * each: 2.0}, steps_per_epoch=each,
+        load=lambda: loading.load(folder), pretrained=lambda: None, examples=some(number),
+        material=lambda kind, n: [], monitor=lambda *_: 0.0,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tiny.save(tmp_path_factory.mktemp("base"), tiny.model())
+
+
+@pytest.fixture(scope="module")
+def bytewise(tmp_path_factory):
+    """A tokenizer of bytes in which two newlines are one token."""
+    place = tmp_path_factory.mktemp("words")
+    file = stand_ins.gguf_file(place / "model.gguf")
+    return AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+
+
+def gradients(model, loss):
+    model.zero_grad()
+    loss.backward()
+    return {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+
+
+def test_gradients_are_those_of_the_plain_loss(folder):
+    model, words = loading.load(folder)
+    torch.manual_seed(0)
+    adapted = get_peft_model(model, LoraConfig(r=4, target_modules="all-linear"))
+    for name, weight in adapted.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.1)
+    examples = some(9)
+    rows = training.tokenised(examples, words, begin(folder, 9))
+    total, number = training.completion_loss(adapted, training.left_padded(rows))
+    wanted = batch_loss(adapted, words, examples)
+    assert (total / number).item() == pytest.approx(wanted.item(), abs=1e-6)
+    ours, theirs = gradients(adapted, total / number), gradients(adapted, wanted)
+    assert ours.keys() == theirs.keys() and len(ours) > 4
+    for name, found in ours.items():
+        torch.testing.assert_close(found, theirs[name], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("each", [8, 3])
+def test_every_example_is_seen_once_an_epoch_in_batches_of_like_length(each):
+    lengths = [10 + (7 * i) % 31 for i in range(100)]
+    batches = training.Batches(lengths, 8, each, seed=1)
+    first, second = batches.of_an_epoch(), batches.of_an_epoch()
+    for epoch in (first, second):
+        assert sorted(i for batch in epoch for i in batch) == list(range(100))
+        assert [len(batch) for batch in epoch] == [8] * 12 + [4]
+    assert first != second
+    assert training.Batches(lengths, 8, each, seed=1).of_an_epoch() == first
+    spread = [max(lengths[i] for i in b) - min(lengths[i] for i in b) for b in first[:8]]
+    assert sum(spread) / 8 < 8  # of a range of 30
+    assert len(list(batches)) == len(batches) == 12 * math.ceil(8 / each) + math.ceil(4 / each)
+
+
+def test_a_device_batch_that_does_not_divide_the_batch_leaves_it_as_it_is(folder, tmp_path):
+    rows = [
+        training.train(begin(folder, device_batch_size=each), tmp_path / str(each))
+        for each in (None, 3)
+    ]
+    assert all(list(found["step"]) == [4, 8] for found in rows)
+    for name in ("loss", "update_norm"):
+        assert list(rows[1][name]) == pytest.approx(list(rows[0][name]), rel=1e-3)
+    again = training.train(begin(folder), tmp_path / "again")
+    assert list(again["adapter"]) == list(rows[0]["adapter"])
+
+
+def test_it_learns(folder, tmp_path):
+    start = begin(folder, 16, epochs=20)
+    found = training.train(replace(start, steps={2: 1.0, 40: 20.0}), tmp_path)
+    assert found["loss"].iloc[1] < found["loss"].iloc[0] / 2
+
+
+def test_a_completion_that_shares_a_token_with_its_prompt_is_learnt(bytewise):
+    tokens, labels = training.rendered(Example("a", "\n\nb", ""), bytewise, {}, "row 1")
+    both = bytewise.convert_tokens_to_ids("ĊĊ")
+    place = tokens.index(both)  # the end of the prompt and the beginning of the completion
+    assert labels[: place + 1] == [IGNORED] * (place + 1)
+    assert labels[place + 1 :] == tokens[place + 1 :]
+    assert bytewise.decode(labels[place + 1 :]) == "\nb<|im_end|>"
+
+
+def test_nothing_after_the_end_token_is_learnt(bytewise):
+    _, labels = training.rendered(Example("a", "b", ""), bytewise, {}, "row 1")
+    assert bytewise.decode([one for one in labels if one != IGNORED]) == "b<|im_end|>"
+
+
+def test_the_row_that_cannot_be_read_is_named(folder):
+    words = loading.load(folder)[1]
+    words.chat_template = "{{ messages[-1]['content'] }}"
+    with pytest.raises(GroundedError, match="^t: row 1: chat template: found a prompt that is no"):
+        training.tokenised(some(3), words, begin(folder, 3))
+    with pytest.raises(GroundedError, match="max_length: found 5, which cuts 3 of 3 examples of t"):
+        words = loading.load(folder)[1]
+        training.tokenised(some(3), words, begin(folder, 3, max_length=5))
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"target_modules": "all-linear"},
+        {"target_modules": ["q_proj", "embed_tokens"]},
+        {"target_modules": ["q_proj", "down_proj"], "use_dora": True},
+    ],
+)
+def test_the_norm_of_the_update_is_that_of_the_merged_weights(how):
+    base = tiny.model()
+    base.tie_weights()
+    before = {name: one.clone() for name, one in base.named_parameters()}
+    torch.manual_seed(0)
+    adapted = get_peft_model(base, LoraConfig(r=3, lora_alpha=6, **how))
+    for name, weight in adapted.named_parameters():
+        if "lora_" in name:
+            torch.nn.init.normal_(weight, std=0.2)
+    found = training.update_norm(adapted)
+    if how == {"target_modules": "all-linear"}:
+        assert found == pytest.approx(plain_norm(adapted), rel=1e-9)
+    after = dict(adapted.merge_and_unload().named_parameters())
+    moved = sum(float((after[n] - before[n]).double().square().sum()) for n in before if n in after)
+    assert found == pytest.approx(math.sqrt(moved), rel=1e-3) and found > 0
