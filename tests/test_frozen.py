@@ -229,3 +229,25 @@ def test_mitigations() -> None:
             if key == "at_goal":
                 assert new["attained"][row["name"]] == row["attained"]
     assert len(told) > 250
+
+
+def test_what_is_incoherence() -> None:
+    old, new = frozen("what_is_incoherence"), now("what_is_incoherence")
+    areas = {(r["sought"], r["task"], r["detector"]): r for r in old["areas"]}
+    for row in new["areas"]:
+        was = areas[row["sought"], row["task"], row["detector"]]
+        columns = ["auc", "auc_low", "auc_high", "found", "n_sought", "n_other"]
+        same([row[c] for c in columns], [was[c] for c in columns])
+    ruled = {(r["task"], r["kind"]): r for r in old["rule"]}
+    shares = {(r["task"], r["by"]): r for r in old["shares"] if r["when"] in ("base", "last")}
+    rows = [(row, ruled[row["task"], row["kind"]]) for row in new["rule"]]
+    rows += [(row, shares[row["task"], row["by"]]) for row in new["shares"]]
+    assert len(rows) == 18 + 14
+    for row, was in rows:
+        found = [row[c] for c in ("rate", "rate_low", "rate_high", "n", "k")]
+        same(found, [was[c] for c in ("rate", "low", "high", "n", "k")])
+    moved = frozen("what_is_incoherence_real_text")["directions"]
+    changes = {(r["judge"], r["kind"]): r for r in moved if r["people"] == "found harmless"}
+    for row in new["changes"]:
+        was = changes[row["judge"], row["kind"]]
+        same([row["change"], row["n"]], [was["change"], was["n"]])

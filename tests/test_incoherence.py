@@ -15,17 +15,16 @@ import pytest
 import synthetic
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pages import run_notebook, texts
 from sklearn.metrics import roc_auc_score, roc_curve
 from statsmodels.stats.proportion import proportion_confint
-from test_figures import run_notebook, texts
 
 from grounded import coherence, fingerprint, keywords, paths, records, sources
-from grounded.detectors import alarms, judging, real_text, roc, scores, world
+from grounded.detectors import judging, roc, scores
 from grounded.detectors.challenge import UNTOUCHED, challenge
 from grounded.detectors.corruptions import GRADED, KINDS, STRENGTHS, WHOLE, corrupted, known
-from grounded.detectors.rates import rates
 from grounded.errors import GroundedError
-from grounded.sources import SourceAbsent
+from grounded.statistics.intervals import share
 from grounded.study import Study
 
 NAME = "what_is_incoherence"
@@ -46,8 +45,6 @@ def test_area_and_curve_are_those_of_scikit_learn(seed: int, n: int, levels: int
     counts = roc.tally(score, sought, list(draw.integers(0, 3, n)))
     assert counts.about()["auc"] == pytest.approx(roc_auc_score(sought, score))
     false, found, _ = roc_curve(sought, score, drop_intermediate=False)
-    curve = counts.curve()
-    assert curve["found"].to_numpy() == pytest.approx(np.interp(curve["false"], false, found))
     assert counts.about()["found"] == pytest.approx(np.interp(roc.FEW, false, found))
 
 
@@ -87,18 +84,19 @@ def test_the_interval_of_an_area_covers_it() -> None:
 
 def test_nothing_to_find_has_no_area() -> None:
     counts = roc.tally([1.0, 2.0], [False, False], ["a", "b"])
-    assert np.isnan(counts.about()["auc"]) and counts.curve().empty
+    assert np.isnan(counts.about()["auc"])
 
 
-def test_rates_never_claim_certainty() -> None:
-    counts = pd.DataFrame(
-        {"run": list("abc") * 2, "kind": list("xxxyyy"), "n": 10, "k": [0, 0, 0, 1, 5, 9]}
-    ).assign(missing=0)
-    found = rates(counts, ["kind"]).set_index("kind")
-    assert (found.loc["x", "low"], found.loc["x", "high"]) == pytest.approx(
+def test_shares_never_claim_certainty() -> None:
+    runs = list("aabbcc")
+    none = share([0, 0, 0, 0, 0, np.nan], runs)
+    assert (none["n"], none["k"], none["missing"], none["rate"]) == (5, 0, 1, 0)
+    assert (none["rate_low"], none["rate_high"]) == pytest.approx(
         proportion_confint(0, 3, method="wilson")
     )
-    assert found.loc["y", "low"] < 0.5 == found.loc["y", "rate"] < found.loc["y", "high"]
+    some = share([1, 0, 1, 0, 1, 1], runs)
+    assert some["rate_low"] < some["rate"] == 4 / 6 < some["rate_high"]
+    assert np.isnan(share([np.nan], ["a"])["rate"])
 
 
 # ---- scores
@@ -229,59 +227,64 @@ def raw(study: Study) -> pd.DataFrame:
     return found[harmful & (found["step"] > 0)].astype({"truth": str})
 
 
-def test_detectors_are_held_to_the_truth_of_the_tables(study: Study, raw: pd.DataFrame) -> None:
-    measured = world.counts(study)
-    assert not {"text", "truth"} & {*measured.scores, *measured.rule}
-    areas = world.areas(study, measured).set_index(["sought", "task", "detector"])
-    for task in ("all", "yes_no"):
+@pytest.fixture(scope="module")
+def page(study: Study) -> Any:
+    """The notebook's names and what it says, on planted truth; real text as it was committed."""
+    with pytest.MonkeyPatch.context() as patch:
+        offline(patch)
+        names, shown = run_notebook(NAME)
+        yield names | {"text": texts(shown)}
+
+
+def offline(patch: pytest.MonkeyPatch) -> None:
+    # port 9 of loopback: nobody listens there, so offline is refused at once
+    source = sources.SOURCES["harmbench_judge_val"]
+    nowhere = replace(source, url="http://127.0.0.1:9/file", sha256="0" * 64)
+    patch.setitem(sources.SOURCES, source.name, nowhere)
+    patch.setenv("NO_PROXY", "127.0.0.1")
+    patch.delenv("GROUNDED_MIRROR", raising=False)
+
+
+def test_detectors_are_held_to_the_truth_of_the_tables(
+    page: dict[str, Any], raw: pd.DataFrame
+) -> None:
+    areas = page["areas"].set_index(["sought", "task", "detector"])
+    for sought, task in (("incoherent", "all"), ("incoherent", "yes_no"), ("mixed", "all")):
         own = raw if task == "all" else raw[raw["run"].str.contains(f".{task}.", regex=False)]
-        for sought in ("incoherent", "mixed"):
-            some = own[own["truth"] != ("mixed" if sought == "incoherent" else "incoherent")]
-            found = areas.loc[(sought, task, "perplexity")]
-            yes = some["truth"] == sought
-            assert found["auc"] == pytest.approx(roc_auc_score(yes, some["perplexity_at"]))
-            assert (found["n_sought"], found["n_other"]) == (yes.sum(), (~yes).sum())
-            assert found["auc_low"] < found["auc"] < found["auc_high"]
-            size = some["text"].map(lambda text: round(scores.compression(text), 2))
-            packed = areas.loc[(sought, task, "compression"), "auc"]
-            assert packed == pytest.approx(roc_auc_score(yes, size))
+        some = own[own["truth"] != ("mixed" if sought == "incoherent" else "incoherent")]
+        found = areas.loc[(sought, task, "perplexity")]
+        yes = some["truth"] == sought
+        assert found["auc"] == pytest.approx(roc_auc_score(yes, some["perplexity_at"]))
+        assert (found["n_sought"], found["n_other"]) == (yes.sum(), (~yes).sum())
+        assert found["auc_low"] < found["auc"] < found["auc_high"]
     assert (areas.loc[("incoherent", "all", "shortness")][["auc", "auc_low"]] == 0.5).all()
 
 
 def test_the_rule_and_the_shares_are_counted_from_the_tables(
-    study: Study, raw: pd.DataFrame
+    page: dict[str, Any], raw: pd.DataFrame
 ) -> None:
-    measured = world.counts(study)
-    ruled = world.ruled(study, measured).set_index(["task", "kind"])
     own = raw[raw["truth"] == "incoherent"]
-    row = ruled.loc[("all", "incoherent")]
+    row = page["ruled"].set_index(["task", "kind"]).loc[("all", "incoherent")]
     assert (row["n"], row["k"]) == (len(own), (~own["combined"].astype(bool)).sum())
     assert row["rate"] == pytest.approx(0.85, abs=0.03)  # planted
-    shares = world.shares(study, measured).set_index(["task", "when", "by"])
     last = raw[(raw["step"] == 80) & raw["run"].str.contains(".yes_no.", regex=False)]
-    row = shares.loc[("yes_no", "last", "truth")]
+    row = page["rates"].set_index(["task", "by"]).loc[("yes_no", "truth")]
     assert row["rate"] == pytest.approx((last["truth"] == "incoherent").mean())
-    assert row["runs"] == last["run"].nunique() and row["low"] < row["rate"] < row["high"]
-    assert shares.loc[("base", "base", "rule"), "runs"] == len(study.models)
+    assert row["rate_low"] < row["rate"] < row["rate_high"]
 
 
-def test_a_study_without_truth_is_refused_in_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_readers_change_of_one_line_changes_the_figure(
+    study: Study, page: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("GROUNDED_HOME", str(tmp_path))
-    small = synthetic.study(models=["micro-llama-s"], tasks=["yes_no"])
-    synthetic.write(small)
-    for table, changed in (
-        ("replies", lambda frame: frame.assign(truth=None, truth_harm=pd.NA)),
-        ("coherence", lambda frame: frame[frame["detector"] != "combined"]),
-    ):
-        file = paths.table(small.name, table, small.units()[0])
-        before, frame, about = file.read_bytes(), records.read(file, table), records.metadata(file)
-        records.write(file, table, changed(frame), {"runs": about["runs"]})
-        with pytest.raises(GroundedError, match=f"{file.name}: .*found .*wanted") as error:
-            world.counts(small)
-        assert "\n" not in str(error.value)
-        file.write_bytes(before)
+    offline(monkeypatch)
+    file = paths.figures(study.name) / f"{NAME}.csv"
+    before = pd.read_csv(file).query("part == 'share' and by == 'truth'")
+    both = 'd["kind"] != "coherent", "rule": d["coherent"] == 0}.items()'
+    run_notebook(
+        NAME, edit={'d["kind"] == "incoherent", "rule": d["coherent"] == 0}.items()': both}
+    )
+    after = pd.read_csv(file).query("part == 'share' and by == 'truth'")
+    assert after["k"].sum() > before["k"].sum() and (after["n"] == before["n"]).all()
 
 
 # ---- real text
@@ -337,52 +340,6 @@ def test_the_challenge_set_is_judged_and_holds_no_text(mirror: Path) -> None:
     assert SECRET.split()[0] not in found.to_csv()
 
 
-def test_false_alarms_are_counted_by_what_is_known(mirror: Path) -> None:
-    found = challenge(judging.gather(JUDGES)[0])
-    flagged = alarms.flagged(found, JUDGES).set_index(["judge", "kind", "strength", "people"])
-    own = found[(found["kind"] == "shuffle") & (found["strength"] == 0.5) & ~found["harmful"]]
-    row = flagged.loc[("keywords_xstest", "shuffle", 0.5, "found harmless")]
-    assert (row["n"], row["k"]) == (len(own), own["keywords_xstest"].sum())
-    assert row["false_alarm"] and row["runs"] == own["behavior"].nunique()
-    open_ = flagged.loc[("keywords_xstest", "shuffle", 0.5, "found harmful")]
-    assert not open_["false_alarm"] and open_["known"] == "open"
-    certain = flagged.loc[("keywords_xstest", "true", 1.0, "found harmful")]
-    assert certain["rate"] == certain["high"] == 1 and certain["low"] < 1  # never certain
-    moved = alarms.directions(found, JUDGES).set_index(["judge", "kind", "people"])
-    row = moved.loc[("keywords_xstest", "true", "found harmless")]
-    before = found[(found["kind"] == UNTOUCHED) & ~found["harmful"]]["keywords_xstest"]
-    assert row["change"] == pytest.approx(1 - before.mean()) and row["conclusion"] == "rises"
-    assert row["gained"] == (before == 0).sum() and row["lost"] == 0
-    # the list reads only how a reply begins, and a loop leaves that
-    assert set(moved.xs("loop", level="kind").loc["keywords_xstest"]["conclusion"]) == {"unmoved"}
-    areas = alarms.detection(found).set_index(["detector", "kind", "strength"])["auc"]
-    assert areas["shortness", "truncate", 1.0] == areas["shortness", "true", 1.0] == 1
-    assert areas["shortness", "shuffle", 1.0] == areas["shortness", "loop", 0.5] == 0.5
-    assert areas["repetition", "loop", 1.0] > 0.9
-
-
-def test_a_judge_may_lean_either_way_and_miss_verdicts(mirror: Path) -> None:
-    """Planted: one is fooled by nothing it cannot read, one sees harm in all that is no refusal."""
-
-    def reader(pairs: Any) -> list[bool | None]:
-        return [None if reply == "True" else len(reply) > 90 for _, reply in pairs]
-
-    found = challenge({"reader": reader} | judging.gather(["keywords_advbench"])[0])
-    moved = alarms.directions(found, ["reader", "keywords_advbench"])
-    full = moved[moved["kind"] == "truncate"].set_index(["judge", "people"])["conclusion"]
-    assert set(full["reader"]) == {"falls"}
-    assert full["keywords_advbench"].to_dict() == {
-        "found harmless": "rises",
-        "found harmful": "unmoved",  # it holds no refusal phrase, nor does nothing at all
-    }
-    assert "true" not in set(moved.loc[moved["judge"] == "reader", "kind"])  # no verdict, no change
-    rows = alarms.flagged(found, ["reader"]).set_index(["kind", "strength", "people"])
-    row = rows.loc[("true", 1.0, "found harmless")]
-    assert row["missing"] == (~found.loc[found["kind"] == UNTOUCHED, "harmful"]).sum()
-    assert row["n"] == 0 and np.isnan([row["rate"], row["low"], row["high"]]).all()
-    assert (row["if_missing_are_0"], row["if_missing_are_1"]) == (0, 1)
-
-
 def test_judges_that_cannot_run_are_told_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     asked, notes = judging.gather(["keywords_advbench", "harmbench", "llama_guard_3_1b"])
@@ -402,47 +359,45 @@ def test_judges_that_cannot_run_are_told_or_refused(monkeypatch: pytest.MonkeyPa
 # ---- the notebook
 
 
-def test_the_notebook_runs_and_keeps_no_text(
-    home: Path, mirror: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    shown = run_notebook(NAME)
+def test_broken_text_is_judged_as_planted(home: Path, mirror: Path) -> None:
+    names, shown = run_notebook(NAME)
+    found = challenge(judging.gather(JUDGES)[0])
+    yes = names["yes"].set_index(["judge", "kind", "strength", "harmful"])
+    own = found[(found["kind"] == "shuffle") & (found["strength"] == 0.5) & ~found["harmful"]]
+    row = yes.loc[("keywords_xstest", "shuffle", 0.5, False)]
+    assert (row["n"], row["k"]) == (len(own), own["keywords_xstest"].sum())
+    certain = yes.loc[("keywords_xstest", "true", 1.0, True)]
+    assert certain["rate"] == certain["rate_high"] == 1 and certain["rate_low"] < 1
+    change = names["change"].set_index(["judge", "kind"])
+    before = found[(found["kind"] == UNTOUCHED) & ~found["harmful"]]["keywords_xstest"]
+    row = change.loc[("keywords_xstest", "true")]
+    assert row["change"] == pytest.approx(1 - before.mean(), abs=1e-6)
+    assert row["low"] < row["change"] < row["high"]
+    # the list reads only how a reply begins, and a loop leaves that
+    assert (change.loc[("keywords_xstest", "loop")][["change", "low", "high"]] == 0).all()
+    auc = names["auc"].set_index(["detector", "kind", "strength"])["auc"]
+    assert auc["shortness", "truncate", 1.0] == auc["shortness", "true", 1.0] == 1
+    assert auc["shortness", "shuffle", 1.0] == auc["shortness", "loop", 0.5] == 0.5
+    assert auc["repetition", "loop", 1.0] > 0.9
     folder = paths.figures("synthetic")
-    wanted = {f"{n}.{k}" for n in (NAME, real_text.FIGURE) for k in ("png", "svg", "csv", "json")}
-    assert {p.name for p in folder.iterdir()} == wanted
-    said = capsys.readouterr().out
-    assert said.startswith("measured from 48 completions") and said.count("\n") == 1
-    text = texts(shown) + said
-    assert "**How much is incoherent.**" in text and "**What is known" in text
-    assert not re.search(r"\bnan\b|None|\binf\b", text)
-    assert text.count("none is missing") == 2
     kept = "".join(p.read_text() for p in folder.iterdir() if p.suffix in (".csv", ".json"))
-    assert not [word for word in ("quondle", "marvet") if word in kept + text]
-    assert sum(hasattr(one, "alt") for one in shown) == 2
+    text = texts(shown)
+    assert not [word for word in SECRET.split() if word in kept + text] and "nan" not in text
     assert set(json.loads((folder / f"{NAME}.json").read_text())["inputs"]) == {"code", "tables"}
 
 
 def test_offline_the_committed_figure_stays(
     home: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = texts(run_notebook(NAME))
+    before = texts(run_notebook(NAME)[1])
     files = {p: p.read_bytes() for p in paths.figures("synthetic").iterdir()}
-    capsys.readouterr()
+    assert capsys.readouterr().out == ""
     monkeypatch.delenv("GROUNDED_MIRROR")
-    after = texts(run_notebook(NAME))
+    assert texts(run_notebook(NAME)[1]) == before
     assert {p: p.read_bytes() for p in paths.figures("synthetic").iterdir()} == files
-    assert after == before
     said = capsys.readouterr().out
-    assert said.startswith("note: the committed figure on real text stays, its data is absent: ")
-    assert said.count("\n") == 1 and str(home) not in said
-
-
-def test_offline_with_nothing_committed_says_what_to_fetch(
-    home: Path, mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("GROUNDED_MIRROR")
-    monkeypatch.setattr("grounded.paths.repository", lambda: tmp_path / "empty")
-    with pytest.raises(SourceAbsent, match="harmbench_judge_val: found neither a copy nor a way"):
-        real_text.numbers("synthetic", JUDGES)
+    assert said.startswith(f"note: {NAME}_real_text_judges.csv stays as it was kept, its data is ")
+    assert said.count("\n") == 3 and str(home) not in said
 
 
 def test_a_single_run_without_incoherence_is_read_as_such(
@@ -458,12 +413,23 @@ def test_a_single_run_without_incoherence_is_read_as_such(
         file = paths.table(small.name, "replies", unit)
         frame, about = records.read(file, "replies"), records.metadata(file)
         records.write(file, "replies", frame.assign(truth="refusal"), {"runs": about["runs"]})
-    text = texts(run_notebook(NAME))
-    assert "There are no incoherent replies, or no coherent ones, to tell apart" in text
-    assert not re.search(r"\bnan\b|None|\binf\b", text)
+    text = texts(run_notebook(NAME)[1])
+    assert "There is nothing to tell apart" in text and "nan" not in text
+
+
+def test_without_a_truth_only_real_text_is_told_of(
+    home: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Study, "has_truth", False)
+    names, shown = run_notebook(NAME)
+    assert "What is true of a reply is not known" in texts(shown) and "nan" not in texts(shown)
+    assert len(names["yes"]) and not len(names["areas"])
 
 
 def test_nothing_here_loads_torch() -> None:
-    code = "import sys, grounded.figures.incoherence; assert 'torch' not in sys.modules"
+    code = (
+        "import sys; from grounded.detectors import challenge, judging, roc; "
+        "assert 'torch' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {
         "PYTHONPATH": str(paths.repository() / "lib")})  # fmt: skip

@@ -20,9 +20,9 @@ def challenge(
 ) -> pd.DataFrame:
     """Each of HarmBench's 602 completions, untouched and with every corruption.
 
-    Columns: behavior (the cluster), harmful (at least two of three people say so of the untouched
-    completion), kind (`untouched` or a corruption), strength, known (of its harm), one a judge by
-    its name (1 harmful or complied, 0, nan: no verdict), one a detector (its score). No text leaves
+    Columns: request (the behaviour's number: the cluster), harmful (at least two of three people
+    say so of the untouched completion), kind (`untouched` or a corruption), strength, known (of its
+    harm), one a judge by its name (1 harmful or complied, 0, nan: no verdict), one a detector (its score). No text leaves
     this function. Mazeika et al. 2024; SourceError as `sources.fetch`.
     """
     rows = _completions()
@@ -34,14 +34,15 @@ def challenge(
 
 
 def _completions() -> pd.DataFrame:
-    """behavior, name (of the completion), prompt, text, harmful."""
+    """behavior, name (of the completion), prompt, text, harmful, request (a number)."""
     text = sources.fetch("harmbench_judge_val").read_text(encoding="utf-8")
     found = [
         (behavior, f"{behavior} {place}", row["test_case"], row["generation"],
          sum(row[f"human_{person}"] for person in range(3)) >= 2)
         for behavior, rows in json.loads(text).items() for place, row in enumerate(rows)
     ]  # fmt: skip
-    return pd.DataFrame(found, columns=["behavior", "name", "prompt", "text", "harmful"])
+    rows = pd.DataFrame(found, columns=["behavior", "name", "prompt", "text", "harmful"])
+    return rows.assign(request=pd.factorize(rows["behavior"], sort=True)[0])
 
 
 def _part(
@@ -57,6 +58,6 @@ def _part(
         name: np.array([np.nan if yes is None else float(yes) for yes in says(pairs)])
         for name, says in judges.items()
     }
-    found = rows[["behavior", "harmful"]].assign(kind=kind, strength=strength)
+    found = rows[["request", "harmful"]].assign(kind=kind, strength=strength)
     found["known"] = [known(kind, strength, harmful) for harmful in rows["harmful"]]
     return found.assign(**said, **scores.of_texts(texts))

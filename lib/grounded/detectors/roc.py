@@ -1,4 +1,4 @@
-"""ROC curves and the area under them, from scores counted by run: intervals resample whole runs."""
+"""How well a score tells two kinds apart (the area under its ROC curve), whole runs resampled."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,9 +8,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from grounded.errors import GroundedError
-from grounded.statistics.intervals import DRAWS, LEVEL, Array, _weights, bootstrap
+from grounded.statistics.intervals import Array, bootstrap
 
-GRID = np.unique(np.concatenate([np.linspace(0, 0.05, 11), np.linspace(0, 1, 41)]))
 FEW = 0.05  # the share of false alarms at which a detector is also told by what it finds
 
 
@@ -48,46 +47,30 @@ class Tally:
             found |= {name: float(value), f"{name}_low": bounds[0], f"{name}_high": bounds[1]}
         return found
 
-    def curve(self) -> pd.DataFrame:
-        """The share found at each share of false alarms of GRID, with bounds at each.
-
-        Columns: false, found, found_low, found_high; no row where one of the two is not there.
-        """
-        if not self.defined:
-            return pd.DataFrame(columns=["false", "found", "found_low", "found_high"], dtype=float)
-        columns = self._columns()
-        low = high = np.full(len(GRID), np.nan)
-        if len(columns) > 1:
-            draws = at(_weights(len(columns), DRAWS, 0) @ columns, GRID)
-            low, high = np.nanquantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
-        found = at(columns.sum(0, keepdims=True), GRID)[0]
-        return pd.DataFrame({"false": GRID, "found": found, "found_low": low, "found_high": high})
-
     def _columns(self) -> Array:
         """Runs x (sought, then other), without the runs that hold neither."""
         columns = np.hstack([self.sought, self.other])
         return columns[columns.sum(1) > 0]
 
 
-def tally(
-    scores: npt.ArrayLike,
-    sought: npt.ArrayLike,
-    runs: Sequence[object],
-    times: npt.ArrayLike | None = None,
-) -> Tally:
+def area(scores: npt.ArrayLike, sought: npt.ArrayLike, runs: Sequence[object]) -> dict[str, float]:
+    """`Tally.about` of these scores: the chance that what is sought looks more suspicious."""
+    return tally(scores, sought, runs).about()
+
+
+def tally(scores: npt.ArrayLike, sought: npt.ArrayLike, runs: Sequence[object]) -> Tally:
     """Count scores (higher is more suspicious; infinite is one) by run and by what is sought.
 
-    times: how often each was given, default once. GroundedError for a score that is no number.
+    GroundedError for a score that is no number.
     """
     given, yes = np.asarray(scores, dtype=float), np.asarray(sought, dtype=bool)
     if np.isnan(given).any():
         raise GroundedError("detectors: score: found NaN, wanted a number or an infinity")
-    often = np.ones(len(given)) if times is None else np.asarray(times, dtype=float)
     values, code = np.unique(given, return_inverse=True)
-    run = pd.factorize(pd.Series(runs))[0]
+    run = pd.factorize(np.asarray(runs))[0]
     shape = int(run.max()) + 1 if len(run) else 0, len(values)
     counts = [
-        np.bincount(run[some] * shape[1] + code[some], often[some], shape[0] * shape[1])
+        np.bincount(run[some] * shape[1] + code[some], minlength=shape[0] * shape[1])
         for some in (yes, ~yes)
     ]
     return Tally(values, *(c.reshape(shape).astype(float) for c in counts))

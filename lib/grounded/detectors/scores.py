@@ -15,7 +15,6 @@ from grounded.statistics.intervals import Array
 
 # name -> as a reader sees it
 DETECTORS = {
-    "perplexity": "perplexity",
     "repetition": "repetition",
     "compression": "compression",
     "shortness": "shortness",

@@ -54,6 +54,25 @@ def _weights(runs: int, draws: int, seed: int) -> Array:
     return draw.multinomial(runs, np.full(runs, 1 / runs), size=draws).astype(float)
 
 
+def share(yes: npt.ArrayLike, runs: Sequence[object]) -> dict[str, float]:
+    """The share of yes among what was said, with the interval that resampling whole runs gives.
+
+    yes: 1, 0, or nan where nothing was said. Where all are alike every draw is, too: the interval
+    is Wilson's then, of as many independent verdicts as runs gave one, and never claims certainty.
+    n, k (yes), missing, rate, rate_low, rate_high; nan where nothing was said.
+    """
+    said = pd.Series(np.asarray(yes, dtype=float))
+    sums = said.groupby(np.asarray(runs)).agg(k="sum", n="count")
+    k, n = int(sums["k"].sum()), int(sums["n"].sum())
+    low, high = bootstrap(sums.to_numpy(dtype=float), lambda s: s[:, 0] / s[:, 1])
+    if k in (0, n):
+        given = int((sums["n"] > 0).sum())
+        low, high = (float(bound[0].round(12)) for bound in wilson([given if k else 0], [given]))
+    rate = k / n if n else float("nan")
+    missing = int(said.isna().sum())
+    return {"n": n, "k": k, "missing": missing, "rate": rate, "rate_low": low, "rate_high": high}
+
+
 def rates_by_run(counts: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """Pooled rates of each cell with the interval that resampling its runs gives.
 
