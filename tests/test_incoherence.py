@@ -382,7 +382,7 @@ def test_broken_text_is_judged_as_planted(home: Path, mirror: Path) -> None:
     folder = paths.figures("synthetic")
     kept = "".join(p.read_text() for p in folder.iterdir() if p.suffix in (".csv", ".json"))
     text = texts(shown)
-    assert not [word for word in SECRET.split() if word in kept + text] and "nan" not in text
+    assert not [word for word in ("quondle", "marvet") if word in kept + text] and "nan" not in text
     assert set(json.loads((folder / f"{NAME}.json").read_text())["inputs"]) == {"code", "tables"}
 
 

@@ -22,8 +22,8 @@ def challenge(
 
     Columns: request (the behaviour's number: the cluster), harmful (at least two of three people
     say so of the untouched completion), kind (`untouched` or a corruption), strength, known (of its
-    harm), one a judge by its name (1 harmful or complied, 0, nan: no verdict), one a detector (its score). No text leaves
-    this function. Mazeika et al. 2024; SourceError as `sources.fetch`.
+    harm), one a judge by its name (1 harmful or complied, 0, nan: no verdict), one a detector (its
+    score). No text leaves this function. Mazeika et al. 2024; SourceError as `sources.fetch`.
     """
     rows = _completions()
     parts = [_part(rows, UNTOUCHED, 0.0, judges, seed)]
