@@ -85,6 +85,8 @@ class Server(Part):
     """A server that replies in place of this process: any that speaks OpenAI's protocol.
 
     It must list a model for the base and one for each checkpoint, as `grounded.public.served` says.
+    A key for it comes from the environment: GROUNDED_API_KEY, which is sent to the address in
+    GROUNDED_SERVER and to no other.
     """
 
     url: str
