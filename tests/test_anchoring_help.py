@@ -14,7 +14,7 @@ from pages import run_notebook, texts
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from grounded import anchors, paths, records
+from grounded import anchors, paths, records, tables
 from grounded.anchors import registered
 from grounded.study import Study, StudyError, parse
 
@@ -76,8 +76,8 @@ def mitigations(home: None) -> tuple[dict[str, Any], list[Any]]:
 
 
 def kept(name: str, *kinds: str) -> None:
-    for kind in kinds:
-        assert (paths.figures("synthetic") / f"{name}.{kind}").stat().st_size > 50, (name, kind)
+    for kind in kinds:  # of a table without rows: its header
+        assert (paths.figures("synthetic") / f"{name}.{kind}").stat().st_size > 20, (name, kind)
 
 
 def test_every_notebook_keeps_its_figure_with_the_numbers_beside_it(
@@ -389,10 +389,8 @@ def test_a_change_from_plain_lora_is_paired_by_seed_and_clustered_two_ways(
     mitigations: Any,
 ) -> None:
     names, _ = mitigations
-    verdicts = records.read_study("synthetic", "verdicts", arm=None)
-    verdicts = verdicts[(verdicts["judge"] == "harm") & (verdicts["step"] == 80)]
-    verdicts = verdicts[verdicts["benchmark"].isin(anchored().harmful_benchmarks)]
-    rate = verdicts[verdicts["label"] >= 0].groupby("run", observed=True)["label"].mean()
+    verdicts = tables.verdicts(anchored(), "mitigations", judges=["harm"])
+    rate = verdicts[verdicts["step"] == 80].groupby("run", observed=True)["label"].mean()
     about = names["about"].assign(harm=rate)
     table = about.pivot_table(index="seed", columns="name", values="harm")
     told = names["told"].query("place == 'at the last epoch' and outcome == 'harm'")
@@ -402,7 +400,8 @@ def test_a_change_from_plain_lora_is_paired_by_seed_and_clustered_two_ways(
     error = (row["high"] - row["low"]) / 2 / stats.t.ppf(0.975, 4)
     assert row["p"] == pytest.approx(2 * stats.t.sf(abs(row["change"]) / error, 4))
     assert len(told) == 8 and (told["p_holm"] >= told["p"]).all()
-    assert dict(names["beside"].set_index("name")["against"])["safe_lora 0.5"] == "shrink 0.5"
+    beside = names["beside"].query("name == 'safe_lora 0.5'")
+    assert set(beside["against"]) == {"shrink 0.5"} and len(beside) == 2  # at either place
 
 
 def test_a_method_that_learns_nothing_does_not_look_safe_at_the_goal(

@@ -2,7 +2,7 @@
 
 A goal (`Anchor`) becomes an accuracy for each group of runs (`levels`); each run is read where it
 first attains it (`match`), or at one epoch for all (`fixed`); what was measured there (`at`) is put
-side by side on the same runs (`arms`, `pairs`); and the arms are compared (`ratio`, `registered`).
+side by side on the same runs (`arms`, `pairs`); and the arms are compared (`ratio`, `primary`).
 """
 
 from grounded.anchors.goal import (
@@ -24,11 +24,9 @@ from grounded.anchors.goal import (
 from grounded.anchors.ranking import Stability, stability
 from grounded.anchors.registered import (
     BETTER,
-    Found,
     holm,
     other_choices,
     primary,
-    registered,
     secondary,
     special,
 )
@@ -42,7 +40,6 @@ __all__ = [
     "RULES",
     "Anchor",
     "Arms",
-    "Found",
     "Matched",
     "Ratio",
     "Stability",
@@ -60,7 +57,6 @@ __all__ = [
     "pairs",
     "primary",
     "ratio",
-    "registered",
     "secondary",
     "smallest_ratio",
     "special",

@@ -6,7 +6,7 @@ study's rule, in `micro` interpolated between checkpoints.
 
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import asdict
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -42,27 +42,6 @@ HYPOTHESES = {
     "H5": "spread over benchmarks and judges (sd of harm)",
 }
 BETTER = {"H1": -1, "H2": -1, "H3": -1, "H4": 1, "H5": -1}  # the sign that would favour anchoring
-
-
-class Found(NamedTuple):
-    """primary: H1, one row. secondary: H2 to H5. why_not: why there is nothing, else empty."""
-
-    primary: pd.DataFrame
-    secondary: pd.DataFrame
-    why_not: str = ""
-
-
-def registered(study: Study, draws: int = DRAWS) -> Found:
-    """The registered test of a study that names a capability goal. draws: of H1's bootstrap."""
-    if study.anchoring is None:
-        return Found(pd.DataFrame(), pd.DataFrame(), "This study names no capability goal.")
-    both = arms(_curves(study, study.anchoring.anchor), study.anchoring.anchor)
-    if both.why_not:
-        return Found(pd.DataFrame(), pd.DataFrame(), both.why_not)
-    asked = list(dict.fromkeys([study.anchoring.judge, *study.language_judges]))
-    said = started(tables.verdicts(study, judges=asked))
-    harm = said[said["judge"] == study.anchoring.judge]
-    return Found(primary(study, both, harm, draws), secondary(study, both, said))
 
 
 def primary(study: Study, both: Arms, harm: pd.DataFrame, draws: int = DRAWS) -> pd.DataFrame:
