@@ -68,7 +68,7 @@ def load(study: Study, name: str, folder: Path | None = None) -> TunedJudge:
     assert isinstance(setting, Setting)
     model, words = loading.load(models.folder(study, setting.model, "pretrained"))
     merged: Any = adapters.put_on(model, place).merge_and_unload()
-    device, dtype = devices.best()
+    device, dtype = devices.of(study.public_model(setting.model))
     return TunedJudge(
         name,
         merged.to(device, dtype),
@@ -90,5 +90,5 @@ def facts(study: Study, name: str) -> dict[str, Any]:
         "template": templates.sha256(QUESTIONS[setting.kind]),
         "judge": f"tuned from {setting.model}",
         "clip": setting.clip,
-        "dtype": str(devices.best()[1]).removeprefix("torch."),
+        "dtype": str(devices.of(study.public_model(setting.model))[1]).removeprefix("torch."),
     }

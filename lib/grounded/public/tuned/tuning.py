@@ -124,7 +124,7 @@ def alarms(made: Any, some: Sequence[Labelled], seed: int) -> dict[str, dict[str
 
 def _tune(study: Study, name: str, setting: Setting, some: list[Labelled], folder: Path) -> float:
     """Train the adapter, leave it in `folder` in bfloat16, and return the mean loss in nats."""
-    device, dtype = devices.best()
+    device, dtype = devices.of(study.public_model(setting.model))
     model, words = loading.load(models.folder(study, setting.model, "pretrained"), dtype)
     if device.type == "cpu" and dtype == torch.bfloat16:
         model.set_attn_implementation("eager")  # as `training.train`
