@@ -31,7 +31,7 @@ bench = PYTHONPATH=tests .venv/bin/python -m bench
 tests = .venv/bin/python -m pytest -n $(JOBS) --dist worksteal
 
 .PHONY: help figures test new check report reproduce models notebooks book redact export import bench \
-	bench-gpu bench-methods bench-scale bench-smol lint clean test-all test-slurm lock setup
+	bench-gpu bench-methods bench-scale bench-smol badges lint clean test-all test-slurm lock setup
 
 help:  ## this list
 	@echo "make TARGET [STUDY=$(STUDY)] [JOBS=$(JOBS)] [PROFILE=slurm]"
@@ -84,7 +84,7 @@ bench-methods: setup  ## what each mitigation costs in time and memory, against 
 	@$(bench).methods $(STUDY)
 
 bench-smol: setup  ## training and replies of the study smol, beside the libraries as they come
-	@.venv/bin/python -m workflow.bench_smol
+	@$(bench).smol
 
 bench-scale: setup  ## time and memory of the figures at the size of the paper's grid, generated
 	@$(bench).scale
@@ -102,6 +102,9 @@ test-slurm: setup  ## a study on a Slurm of two nodes, made here for the purpose
 clean:  ## remove caches, the site and what was reproduced; never a table, figure or archive
 	rm -rf .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .snakemake reproduced build/book
 	find lib tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+badges: setup  ## links to Colab and Binder in the notebooks: make badges REPOSITORY=owner/name TAG=v0.1.0
+	@.venv/bin/python -m workflow.badges "$(REPOSITORY)" $(TAG)
 
 lock: setup  ## resolve requirements.in into requirements.lock and environment.yml
 	@.venv/bin/python -m workflow.lock

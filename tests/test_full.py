@@ -63,7 +63,8 @@ def test_whole_models_count_on_disk_and_in_memory(home, base):  # noqa: F811
     folder = attacked(home, base, full=[])
     values = yaml.safe_load((folder / "study.yaml").read_text())
     costs = []
-    for methods in ({"full": []}, {"poison": [0.25]}):
+    arms: list[dict[str, list[float]]] = [{"full": []}, {"poison": [0.25]}]
+    for methods in arms:
         values["arms"]["attacks"]["methods"] = methods
         costs.append(budget.budget(parse(yaml.safe_dump(values)), {"my-base": 8.0}))
     assert costs[0].adapters - costs[1].adapters == pytest.approx(16e9, rel=0.02)

@@ -15,7 +15,7 @@ import pytest
 
 from grounded import fingerprint, paths
 from grounded.stages.plan import NOTEBOOKS
-from workflow import colab, notebooks
+from workflow import badges, colab, notebooks
 
 ALL = sorted((paths.repository() / "notebooks").glob("*.ipynb"))
 PARAMETER = re.compile(r"\w+: (str|int|float|bool|list\[\w+\]) = .+  # \S.*")
@@ -84,8 +84,7 @@ def test_a_call_is_told_from_its_text(source: str, found: list[str]) -> None:
 def test_is_valid_and_begins_with_prose(notebook: nbformat.NotebookNode) -> None:
     nbformat.validate(notebook)
     prose = [c.source for c in notebook.cells[:2] if c.cell_type == "markdown"]
-    badged = prose[0].startswith("[![Open in Colab]")
-    assert prose[badged].startswith("# ")
+    assert prose[0].startswith("# ")
 
 
 def test_is_small_enough_to_be_shown(path: Path) -> None:
@@ -146,11 +145,32 @@ def test_is_spelled_right(notebook: nbformat.NotebookNode, tmp_path: Path) -> No
     assert told.returncode == 0, told.stdout + told.stderr
 
 
-def test_badges_name_this_notebook_and_a_tag(path: Path, notebook: nbformat.NotebookNode) -> None:
+def test_badges_are_hidden_until_an_address_is_known_and_count_in_nothing(
+    path: Path, notebook: nbformat.NotebookNode
+) -> None:
+    if path.stem in NOTEBOOKS.values():
+        pytest.skip("a stage is no page to open by itself")
+    bare, before = nbformat.writes(notebook), notebooks.code_sha(notebook)
+    assert not notebook.cells[0].source.startswith("[![")
+    badges.stamp(notebook, path.stem, "ann/study", "v1")
     links = re.findall(r"\)\]\((https://[^)]*)\)", notebook.cells[0].source)
-    stage = path.stem in NOTEBOOKS.values()
-    assert bool(links) != stage
-    assert all(link.endswith(path.name) and "/v0.1.0" in link for link in links)
+    assert links and all("ann/study" in link and "v1" in link for link in links)
+    assert all(link.endswith(path.name) for link in links)
+    assert '"--branch", "v1"' in notebook.cells[2].source + notebook.cells[3].source
+    assert notebooks.code_sha(notebook) == before
+    badges.stamp(notebook, path.stem, "", "v0.1.0")
+    assert nbformat.writes(notebook) == bare
+
+
+def test_an_address_that_is_none_is_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["badges", "https://somewhere"])
+    assert badges.main() == 1
+    assert (
+        capsys.readouterr().err
+        == "error: REPOSITORY: found 'https://somewhere', wanted owner/name\n"
+    )
 
 
 SETUP = "setup"  # the tag of the cell that does something on Colab alone

@@ -110,7 +110,7 @@ def test_a_judge_that_cannot_be_had_is_one_line(home, base):  # noqa: F811
     (folder / "judge.txt").unlink()
     asked = load("my_data")
     with pytest.raises(GroundedError, match="judge.txt: found FileNotFoundError, wanted a text"):
-        hosted.facts(asked, "mine", asked.judge("mine"))
+        hosted.facts(asked, "mine", asked.judge("mine"))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

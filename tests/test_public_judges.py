@@ -4,6 +4,7 @@ import hashlib
 import json
 import random
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import tiny_judges as tiny
@@ -253,7 +254,7 @@ def test_qwen3guard_reads_the_refusal_behind_the_categories_that_it_writes(says)
             output.logits[row, -1, line[done]] = 60.0
         return output
 
-    seen = {}
+    seen: dict[Any, Any] = {}
     model.register_forward_hook(writes, with_kwargs=True)
     model.register_forward_pre_hook(
         lambda module, args, kwargs: seen.clear() if kwargs["input_ids"].shape[1] > 1 else None,

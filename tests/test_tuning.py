@@ -145,7 +145,7 @@ def test_a_prompt_that_an_optional_benchmark_asks_may_not_teach(home):
     study = load("my_data")
     assert [one.text for one in data.prompts(study, "more")] == [people()[0].prompt.upper()]
     with pytest.raises(GroundedError, match="found 2 completions of prompts that the study asks"):
-        tuning.completions(study, study.judge("harm"))
+        tuning.completions(study, study.judge("harm"))  # type: ignore[arg-type]
 
 
 def test_the_inputs_of_verdicts_hang_on_how_a_judge_reads(home):

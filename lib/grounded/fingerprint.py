@@ -36,6 +36,9 @@ PLUMBING = (
 )
 
 
+ASIDE = {"show", "setup"}  # tags of a notebook's cells whose code has no part in a result
+
+
 def sha(value: Any) -> str:
     """The sha256 of a value's canonical JSON (sorted keys, no spaces)."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -174,9 +177,10 @@ def code(*names: str, notebook: Path | None = None) -> dict[str, str]:
 
 
 def cells(notebook: Path) -> list[str]:
-    """The code cells of a notebook that take part in its result: those not tagged `show`.
+    """The code cells of a notebook that take part in its result: not those tagged `show`, `setup`.
 
-    A cell tagged `show` only looks at finished tables; editing it must not make them anew.
+    A cell tagged `show` only looks at finished tables; one tagged `setup` brings the repository to
+    another machine. Editing them must not make anything anew.
     """
     try:
         content = json.loads(notebook.read_text(encoding="utf-8"))
@@ -187,7 +191,7 @@ def cells(notebook: Path) -> list[str]:
     return [
         "".join(cell["source"])
         for cell in content["cells"]
-        if cell["cell_type"] == "code" and "show" not in cell["metadata"].get("tags", [])
+        if cell["cell_type"] == "code" and not ASIDE & set(cell["metadata"].get("tags", []))
     ]
 
 

@@ -44,8 +44,9 @@ def stripped(notebook: NotebookNode, but: str = "") -> NotebookNode:
 
 
 def code_sha(notebook: NotebookNode) -> str:
-    """The sha256 of a notebook's code cells, as they stand."""
-    return fingerprint.sha([c.source for c in stripped(notebook).cells if c.cell_type == "code"])
+    """The sha256 of a notebook's code cells as they stand, without the set-up elsewhere."""
+    cells = stripped(notebook, but="setup").cells
+    return fingerprint.sha([c.source for c in cells if c.cell_type == "code"])
 
 
 def readable(executed: NotebookNode, study: str) -> NotebookNode:

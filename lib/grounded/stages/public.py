@@ -6,7 +6,7 @@ No weights are needed to ask, and no network.
 
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from grounded import fingerprint, paths
 from grounded.public import lock
@@ -161,7 +161,7 @@ def judge(study: Study, name: str) -> dict[str, Any] | None:
     return about | files | {"text": text}
 
 
-def labels(kind: str) -> dict[str, str]:
+def labels(kind: Literal["harm", "compliance"]) -> dict[str, str]:
     """The sha256 of the files of people's labels that teach a judge of a kind."""
     from grounded.public.tuned import LABELS
     from grounded.sources import SOURCES

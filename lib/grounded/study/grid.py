@@ -1,7 +1,7 @@
 """A study and the runs of its grid."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, Literal
@@ -117,6 +117,13 @@ class Study(Part):
         It is left out of `judges` and `benchmarks`, and every figure says so.
         """
         return self._absent
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> "Study":
+        """pydantic's copy, whose runs and units are expanded anew: `update` may change the grid."""
+        copied = super().model_copy(update=update, deep=deep)
+        for name in ("_all_runs", "_units"):
+            copied.__dict__.pop(name, None)
+        return copied
 
     @property
     def world(self) -> str:
