@@ -21,6 +21,7 @@ PINS = [Requirement(pin) for pin in lock.pins(LOCK)]
 DIRECT = [Requirement(pin) for pin in lock.pins((ROOT / "requirements.in").read_text())]
 # what a package is imported as, where that is not its name
 IMPORTED = {
+    "markdown-it-py": "markdown_it",
     "vl-convert-python": "vl_convert",
     "scikit-learn": "sklearn",
     "pyyaml": "yaml",

@@ -45,7 +45,8 @@ def stamp(page: nbformat.NotebookNode, name: str, repository: str, tag: str) -> 
             cell.source = re.sub(r'"--branch", "[^"]*"', f'"--branch", "{tag}"', cell.source)
     if repository:
         first = nbformat.v4.new_markdown_cell(badges(name, repository, tag))
-        page.cells.insert(0, first | {"id": "badges"})
+        first["id"] = "badges"
+        page.cells.insert(0, first)
 
 
 def main() -> int:
