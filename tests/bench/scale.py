@@ -68,7 +68,7 @@ def reading() -> list[str]:
     """The figure notebooks that read a study's tables."""
     return [
         name for name in notebooks.figure_notebooks()
-        if any("load(study)" in cell for cell in fingerprint.cells(paths.notebook(name)))
+        if any("tables." in cell for cell in fingerprint.cells(paths.notebook(name)))
     ]  # fmt: skip
 
 
