@@ -131,7 +131,7 @@ def test_every_task_loads_from_where_it_is_published(hub, home, stock):
     }  # fmt: skip
     found = ask(hub, home, "tasks", token=MEMBER, sizes=sizes)
     small = {"arc_easy", "boolq_validation", "instructions", "instructions_alignment"}
-    # those of the study smol are single files, or made here: tests/test_public_tasks.py has them
+    # those of the study smol are single files, or made here: no repository to stand in for
     assert set(found) == set(TASKS) - small - {"country_facts"}
     assert not [one["error"] for one in found.values() if one.get("error")]
     of_test = {name: len(one["found"]["test"]) for name, one in found.items()}
