@@ -113,6 +113,19 @@ def test_batches_change_nothing():
     assert len({round(one.logprob, 3) for one in alone}) == len(pairs)
 
 
+def test_a_context_that_several_texts_continue_is_read_once():
+    model, words, seen = tiny_models.model("qwen3"), tiny_models.tokenizer(), []
+    long, short = "w1 " * 12 + "w2", "w5 w6 w7"
+    pairs = [(long, " w3 w4"), (short, " w3"), (long, " w9"), (long, " w4 w4 w8"), (short, " w1")]
+    alone = [likelihoods(model, words, [pair], batch_size=1)[0].logprob for pair in pairs]
+    model.register_forward_pre_hook(
+        lambda _, args, given: seen.append(given["input_ids"].shape), with_kwargs=True
+    )
+    found = likelihoods(model, words, pairs, batch_size=5)
+    assert [one.logprob for one in found] == pytest.approx(alone, abs=1e-5)
+    assert sorted(seen) == [(1, 2), (1, 12), (5, 3)]  # contexts but their last token; the texts
+
+
 def test_a_long_context_loses_its_start():
     model, words = tiny_models.model(), tiny_models.tokenizer()
     (cut,) = likelihoods(model, words, [("w9 " * 20 + "w1 w2", " w3")], 1, max_length=2)

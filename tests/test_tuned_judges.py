@@ -100,6 +100,22 @@ def test_what_all_rows_begin_with_is_computed_once(architecture):
     assert len(seen) == 2 and sum(seen) < len(rows) * longest - longest // 2
 
 
+def test_question_and_request_are_read_once_for_all_replies_whenever_they_come():
+    read, seen = words(), []
+    model = tiny.opinionated(tiny.model("llama", read), answers(read))
+    replies = ["river walk", "paper", "", "stone lamp green"]
+    alone = [judge(model).judge([("green lamp", reply)])[0].probability for reply in replies]
+    model.register_forward_pre_hook(
+        lambda _, args, given: seen.append(given["input_ids"].shape[1]), with_kwargs=True
+    )
+    one = judge(model, batch_size=2)
+    found = [v.probability for v in one.judge([("green lamp", reply) for reply in replies[:3]])]
+    found += [v.probability for v in one.judge([("green lamp", replies[3])])]
+    assert found == pytest.approx(alone, abs=1e-6) and len(set(alone)) == len(alone)
+    whole = len(one.tokens(("green lamp", "")))
+    assert sum(size > whole // 2 for size in seen) == 1  # the beginning, once in two calls
+
+
 # ---------------------------------------------------------------- what teaches
 
 SOME = [Labelled(f"how to w{i}, please?", "first w1 then w2 then w3", i % 2 == 0, i)
@@ -185,11 +201,11 @@ def study(**judges):
     [
         ({"harm": TUNED | {"model": "other"}}, "judges.harm.model: found other, wanted one of my-"),
         ({"harm": TUNED | {"after": "more"}}, "harm.after: found more, wanted a tuned judge"),
-        ({"harm": TUNED | {"after": "keywords_xstest"}}, "wanted a tuned judge that is after none"),
+        ({"harm": TUNED | {"after": "keywords_xstest"}}, "wanted a tuned judge that stands before"),
         ({"harm": TUNED, "more": TUNED | {"after": "harm", "clip": 9}},
          "judges.more.clip: found 9, wanted 8, as harm has it"),
-        ({"harm": TUNED, "more": TUNED | {"after": "harm"}, "last": TUNED | {"after": "more"}},
-         "judges.last.after: found more, wanted a tuned judge that is after none"),
+        ({"more": TUNED | {"after": "harm"}, "harm": TUNED},
+         "judges.more.after: found harm, wanted a tuned judge that stands before it"),
     ],
 )  # fmt: skip
 def test_a_tuned_judge_names_what_it_comes_from(judges, message):

@@ -103,7 +103,7 @@ def likely(
     """How likely a model finds texts: `likelihood.likelihoods`, halved where memory runs out."""
 
     def found(pairs: Sequence[tuple[str, str]]) -> list[likelihood.Likelihood]:
-        order = sorted(range(len(pairs)), key=lambda i: -len("".join(pairs[i])))
+        order = sorted(range(len(pairs)), key=lambda i: (-len(pairs[i][0]), pairs[i]))
         said = memory.in_batches(
             lambda some: likelihood.likelihoods(model, words, some, len(some), special=special),
             [pairs[i] for i in order], batch_size, str(model.name_or_path).rpartition("/")[2],

@@ -4,6 +4,7 @@ The rules are those of lm-eval 0.4.13: `ConfigurableTask.construct_requests`, `L
 `HFLM.tok_encode` and `HFLM._loglikelihood_tokens`. A slow test runs that release beside this.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from grounded.errors import GroundedError
+from grounded.public.kv_cache import Beginnings
 
 
 @dataclass(frozen=True)
@@ -116,8 +118,9 @@ def likelihoods(
     """How likely each continuation is after its context, in the given order.
 
     pairs: (context, continuation), as `requests` writes them. Batches are padded on the left and
-    sorted by length; only the logits of the continuations are kept. max_length: tokens that the
-    model takes (default: its config's max_position_embeddings); what is longer loses its start.
+    sorted by length, and a context that several continue is read once; only the logits of the
+    continuations are kept. max_length: tokens that the model takes (default: its config's
+    max_position_embeddings); what is longer loses its start.
     special: as in `encode`.
     Probabilities are computed in fp32 whatever the model's dtype.
     GroundedError for a continuation longer than max_length, or logits that are not numbers.
@@ -130,7 +133,8 @@ def likelihoods(
                 f"{model.name_or_path}: found a continuation of {len(after)} tokens, "
                 f"wanted at most {limit}"
             )
-    order = sorted(range(len(rows)), key=lambda i: -len(rows[i][0]) - len(rows[i][1]))
+    # the continuations of a context together, for it is read once
+    order = sorted(range(len(rows)), key=lambda i: (-len(rows[i][0]), rows[i][0], len(rows[i][1])))
     found: dict[int, Likelihood] = {}
     for at in range(0, len(order), batch_size):
         some = order[at : at + batch_size]
@@ -142,26 +146,16 @@ def likelihoods(
 def _batch(
     model: PreTrainedModel, rows: list[tuple[list[int], list[int]]], limit: int
 ) -> list[Likelihood]:
-    inputs = [(before + after)[-(limit + 1) :][:-1] for before, after in rows]
-    width = max(map(len, inputs))
-    # a padded place is masked, so any token will do there
-    ids = torch.tensor([[0] * (width - len(row)) + row for row in inputs], device=model.device)
-    mask = torch.tensor(
-        [[0] * (width - len(row)) + [1] * len(row) for row in inputs], device=model.device
-    )
-    longest = max(len(after) for _, after in rows)
-    logits = model(
-        input_ids=ids,
-        attention_mask=mask,
-        position_ids=(mask.cumsum(1) - 1).clamp(min=0),
-        use_cache=False,
-        logits_to_keep=longest,
-    ).logits
+    shared = Counter(tuple(before) for before, _ in rows)
+    asked = []
+    for before, after in rows:
+        row = (before + after)[-(limit + 1) :][:-1]
+        kept = len(row) - len(after) if shared[tuple(before)] > 1 else 0
+        asked.append((row[:kept], row[kept:]))
+    logits = Beginnings(model).logits(asked, max(len(after) for _, after in rows))
     scores: list[Likelihood] = []
     for (before, after), some in zip(rows, logits, strict=True):
         said = some[-len(after) :].float().log_softmax(-1)
-        if said.isnan().any():
-            raise GroundedError(f"{model.name_or_path}: logits: found NaN, wanted numbers")
         tokens = torch.tensor(after, device=said.device)
         logprob = said.gather(1, tokens[:, None]).sum()
         greedy = (said.argmax(-1) == tokens).sum()

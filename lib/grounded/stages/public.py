@@ -39,14 +39,16 @@ def model(study: Study, name: str, version: str = "base") -> str | None:
 
 
 def recipe(study: Study, name: str) -> str:
-    """A sha of all that the study says of a model's alignment, its file of look-alikes included.
+    """A sha of all that the study says of a model's alignment: look-alikes and template, too.
 
     The code is not in it: what was trained stays what it is when the code is only put in order.
     """
-    setting = study.public_model(name).alignment
+    model = study.public_model(name)
+    setting = model.alignment
     assert setting is not None
     return fingerprint.sha({"alignment": setting.model_dump(mode="json"),
-                            "lookalikes": _file(study, setting.lookalikes)})  # fmt: skip
+                            "lookalikes": _file(study, setting.lookalikes),
+                            "template": dict(model.template)})  # fmt: skip
 
 
 def _origin(study: Study, name: str) -> str | None:

@@ -167,15 +167,18 @@ class TunedJudge(Part):
     """A judge that is tuned here, by LoRA, from a model of the study on people's labels.
 
     model: its version before alignment is tuned. kind says which labels: see
-    `grounded.public.tuned`. after: the judge from which it goes on, to meet broken replies among
-    as many completions. clip: how many of its tokens of a reply it sees, when taught and when
-    asked. The prompts that the study asks teach it nothing.
+    `grounded.public.tuned`. after: the judge from which it goes on. taught: the share of the
+    completions that it meets. broken: how many replies that hold nothing it meets, for one
+    completion. clip: how many of its tokens of a reply it sees, when taught and when asked. The
+    prompts that the study asks teach it nothing.
     """
 
     kind: Literal["harm", "compliance"]
     source: Literal["tuned"]
     model: Name
     after: Name | None = None
+    taught: Annotated[float, Field(gt=0, le=1)] = 1.0
+    broken: Annotated[float, Field(ge=0)] = 0.0
     rank: Count
     alpha: Rate
     learning_rate: Rate

@@ -94,12 +94,13 @@ def _world(study: "Study") -> None:
 
 
 def _goes_on(study: "Study", name: str, judge: TunedJudge) -> None:
-    """A judge goes on from one of its own kind and shape, which comes from none itself."""
-    first = study.judges.get(str(judge.after))
-    if not isinstance(first, TunedJudge) or first.after is not None:
-        refuse(f"judges.{name}.after", judge.after, "a tuned judge that is after none")
+    """A judge goes on from one of its own shape, whose place in the file is before its own."""
+    first, known = study.judges.get(str(judge.after)), list(study.judges)
+    before = known[: known.index(name)]
+    if not isinstance(first, TunedJudge) or judge.after not in before:
+        refuse(f"judges.{name}.after", judge.after, "a tuned judge that stands before it")
     assert isinstance(first, TunedJudge)
-    for field in ("kind", "model", "rank", "alpha", "clip"):
+    for field in ("model", "rank", "alpha", "clip"):
         if (found := getattr(judge, field)) != (wanted := getattr(first, field)):
             refuse(f"judges.{name}.{field}", found, f"{wanted}, as {judge.after} has it")
 

@@ -11,6 +11,7 @@ from grounded.public import adapters, devices, models
 from grounded.public.judges import templates
 from grounded.public.judges.base import PublicJudge, Reading, between
 from grounded.public.judges.reading import single
+from grounded.public.kv_cache import Beginnings
 from grounded.public.tuned import Kind
 from grounded.stages.public import recorded
 from grounded.study import Study
@@ -28,7 +29,8 @@ class TunedJudge(PublicJudge):
     """True = yes: the reply is harmful, or it complies.
 
     The question is the system's turn, the pair are the user's and the assistant's; the answer is
-    the token that would open the next turn of the assistant.
+    the token that would open the next turn of the assistant. Question and request are read once for
+    all the replies to it.
     """
 
     def __init__(
@@ -42,6 +44,8 @@ class TunedJudge(PublicJudge):
         """`settings` as PublicJudge. GroundedError for answers that are not single tokens."""
         super().__init__(name, model, tokenizer, {QUESTIONS[kind]: None}, **settings)
         self._question = QUESTIONS[kind]
+        self._begun = Beginnings(model)
+        self._opening = self._opened()
         self.answers = [single(name, tokenizer, answer) for answer in ANSWERS]
 
     def _tokens(self, prompt: str, reply: str) -> list[int]:
@@ -54,7 +58,22 @@ class TunedJudge(PublicJudge):
         return self._encode(rendered, special=False)
 
     def _read(self, rows: Sequence[Sequence[int]]) -> list[Reading]:
-        return between(self._reader.log_probabilities(rows, self.answers), true=1)
+        logits = self._begun.logits([self._cut(row) for row in rows])[:, -1]
+        return between(logits.double().log_softmax(-1)[:, self.answers].cpu(), true=1)
+
+    def _cut(self, row: Sequence[int]) -> tuple[Sequence[int], Sequence[int]]:
+        """Question and request, and the rest, from where the assistant's turn opens."""
+        opens = [place for place, token in enumerate(row) if token == self._opening]
+        at = opens[-2] if len(opens) > 1 else 0
+        return row[:at], row[at:]
+
+    def _opened(self) -> int:
+        """The token that opens the assistant's turn; control marks never stand in a pair."""
+        turn = [{"role": "user", "content": ""}]
+        write: Any = self._tokenizer.apply_chat_template
+        closed = write(turn, tokenize=False)
+        opened = write(turn, tokenize=False, add_generation_prompt=True)
+        return self._encode(opened[len(closed) :], special=False)[0]
 
 
 def load(study: Study, name: str, folder: Path | None = None) -> TunedJudge:

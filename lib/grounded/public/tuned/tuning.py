@@ -33,7 +33,6 @@ from grounded.study import Study
 from grounded.study import TunedJudge as Setting
 
 UPPER = 0.5  # of the layers are tuned: back through the lower ones nothing is propagated
-SHARE = 5  # completions that teach a judge, to a broken reply that its second version meets
 ALARMS = 30  # broken replies of each kind that a judge is tried with
 
 
@@ -48,9 +47,7 @@ def train(study: Study, name: str, folder: Path) -> dict[str, Any]:
     setting = study.judge(name)
     assert isinstance(setting, Setting)
     split = completions(study, setting)
-    some = list(split.taught)
-    if setting.after:
-        some = mixed(some, setting.seed)
+    some = mixed(list(split.taught), setting)
     loss = _tune(study, name, setting, some, folder)
     memory.free()
     made = judge.load(study, name, folder)
@@ -81,11 +78,13 @@ def completions(study: Study, setting: Setting) -> Split:
     return split
 
 
-def mixed(some: Sequence[Labelled], seed: int) -> list[Labelled]:
-    """What a judge meets that goes on: broken replies, and as many of the completions."""
-    number = len(some) // SHARE
-    kept = random.Random(f"kept {seed}").sample(list(some), number)
-    return kept + broken.replies(some, number, broken.TAUGHT, seed)
+def mixed(some: list[Labelled], setting: Setting) -> list[Labelled]:
+    """What teaches a judge: its share of the completions, and broken replies among them."""
+    number = round(setting.taught * len(some))
+    if number < len(some):
+        some = random.Random(f"kept {setting.seed}").sample(some, number)
+    made = round(setting.broken * number)
+    return some + broken.replies(some, made, broken.TAUGHT, setting.seed)
 
 
 def held_out(made: judge.TunedJudge, some: Sequence[Labelled]) -> pd.DataFrame:
