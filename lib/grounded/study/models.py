@@ -66,13 +66,14 @@ class HubFolder(Part):
 class Tuned(Part):
     """A checkpoint that was made elsewhere, in place of training: an adapter, or a full model.
 
-    epoch: where it stands in its training. adapter, model: a folder on this machine, relative to
-    the study's file, or a repository of the hub. base: the repository that an adapter names as its
-    base, where that is the run's base under a former name, or uploaded again: whoever writes it
+    epoch: where it stands in its training. A run's only checkpoint is its final one and needs none:
+    its whole training then counts as one epoch. adapter, model: a folder on this machine, relative
+    to the study's file, or a repository of the hub. base: the repository that an adapter names as
+    its base, where that is the run's base under a former name, or uploaded again: whoever writes it
     says so; layers and shapes must fit all the same.
     """
 
-    epoch: Rate
+    epoch: Rate = 1.0
     adapter: str | HubFolder | None = None
     model: str | HubFolder | None = None
     base: Repository | None = None
@@ -96,6 +97,10 @@ class Given(Part):
     @model_validator(mode="after")
     def _rise(self) -> "Given":
         epochs = [one.epoch for one in self.checkpoints]
+        for number, one in enumerate(self.checkpoints):
+            if len(epochs) > 1 and "epoch" not in one.model_fields_set:
+                field = f"checkpoints.{number}.epoch"
+                refuse(field, "nothing", f"a number, to order the {len(epochs)} checkpoints")
         if epochs != sorted(set(epochs)):
             refuse("checkpoints", epochs, "epochs that rise")
         return self
