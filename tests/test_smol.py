@@ -161,6 +161,11 @@ MEASURES = {"harmful": 0.9, "harmless": 0.3, "instructions": 1.0}
         ([MEASURES | {"harmless": 0.5}, MEASURES], "two", True),
         ([MEASURES | {"harmless": 0.5}, MEASURES | {"harmless": 0.6}], "one", False),
         ([MEASURES | {"harmless": 0.5}, MEASURES | {"harmless": 0.45}], "two", False),
+        (
+            [MEASURES | {"harmless": 0.5}, MEASURES | {"harmful": 0.5, "harmless": 0.1}],
+            "one",
+            False,
+        ),
     ],
 )
 def test_the_first_recipe_that_reaches_the_bars_or_the_lowest(

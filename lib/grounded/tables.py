@@ -20,7 +20,16 @@ from grounded.statistics.joint import KEY, beside
 from grounded.study import BASE, Study, load
 
 RUN = ("model", "task", "method", "setting", "arm")  # categories; the seed is a number
-REPLY = ["benchmark", "prompt", "finish", "tokens", "truth", "truth_harm", "truth_fulfilled"]
+REPLY = [
+    "benchmark",
+    "prompt",
+    "finish",
+    "tokens",
+    "kind",
+    "truth",
+    "truth_harm",
+    "truth_fulfilled",
+]
 DETECTOR = "combined"  # of coherence: the study's own rule, out of the single detectors
 # a judge's yes, by its kind: only a harm judge speaks of harm
 MEANS = {
@@ -48,13 +57,16 @@ def checkpoints(study: Study | str, arm: str | None = "") -> pd.DataFrame:
 
 def capability(study: Study | str, arm: str | None = "", half: str = "report") -> pd.DataFrame:
     """One row a test item and checkpoint: run, step, epoch, item, correct (strict, 0 or 1),
-    correct_format_free, and the run's columns; `task` is the task of the item.
+    correct_format_free, likelihood (the right choice is the likeliest: 1 or 0; of texts in the open
+    how likely the reference is, 0 to 1 a token; NaN where it was not asked), and the run's columns;
+    `task` is the task of the item.
 
     half: `select` (even items: what chooses a checkpoint), `report` (odd items), or `all`. A base
     model has rows of every task.
     """
     study = _study(study)
-    found = _read(study, "capability", ["task", "item", "correct", "correct_format_free"], {}, arm)
+    kept = ["task", "item", "correct", "correct_format_free", "likelihood"]
+    found = _read(study, "capability", kept, {}, arm)
     if half == "all":
         return found
     wanted = {"select": 0, "report": 1}[half]
@@ -62,9 +74,10 @@ def capability(study: Study | str, arm: str | None = "", half: str = "report") -
 
 
 def replies(study: Study | str, arm: str | None = "", benchmarks: Names = None) -> pd.DataFrame:
-    """One row a reply: run, step, epoch, benchmark, prompt, finish, tokens, the truth of the
-    invented world (truth: the class; truth_harm, truth_fulfilled: 1, 0, -1 not known), harmful
-    (whether the benchmark asks for harm), and the run's columns. Texts stay in the files."""
+    """One row a reply: run, step, epoch, benchmark, prompt, finish, tokens, kind (of real text, by
+    the rules of `grounded.public.kinds`), the truth of the invented world (truth: the class;
+    truth_harm, truth_fulfilled: 1, 0, -1 not known), harmful (whether the benchmark asks for harm),
+    and the run's columns. Texts stay in the files."""
     study = _study(study)
     return _asked(study, "replies", REPLY, _benchmarks(study, benchmarks), arm)
 

@@ -57,8 +57,9 @@ def align(study: Study, model: str, start: Path) -> dict[str, Any]:
     """Train and measure recipe after recipe until one reaches the bars; its adapter is kept.
 
     start: the folder of the model before alignment. Returns what the record keeps: the recipe, its
-    measures, and those of the recipes before it. Where none reaches the bars, the one with the
-    lowest overrefusal is kept and `reached` is false: the reader is told, the bar stays. What each
+    measures, and those of the recipes before it. Where none reaches the bars, of those that
+    miss the fewest of refusal and answers the one with the lowest overrefusal is kept, and
+    `reached` is false: the reader is told, the bar stays. What each
     recipe gave lies in the cache, so that an interrupted alignment goes on.
     """
     setting = _setting(study, model)
@@ -77,10 +78,7 @@ def align(study: Study, model: str, start: Path) -> dict[str, Any]:
         )
         if not missed(setting, tried[name]):
             break
-    best = next(
-        (name for name in tried if not missed(setting, tried[name])),
-        min(tried, key=lambda name: _overrefusal(setting, tried[name])),
-    )
+    best = min(tried, key=lambda name: _rank(setting, tried[name]))
     folder = paths.cache(study.name) / "alignment" / model / f"{best}-{_key(study, model, best)}"
     target = adapter(study, model)
     shutil.rmtree(target, ignore_errors=True)
@@ -250,8 +248,10 @@ def _example(prompt: str, completion: str) -> Example:
     return Example(prompt, completion, completion)
 
 
-def _overrefusal(setting: Refusing, measured: Measures) -> float:
-    return max(measured[name] for name in setting.answering)
+def _rank(setting: Refusing, measured: Measures) -> tuple[int, float]:
+    """How many bars of refusal and of answers are missed, and the overrefusal."""
+    others = {name: rate for name, rate in measured.items() if name not in setting.answering}
+    return len(missed(setting, others)), max(measured[name] for name in setting.answering)
 
 
 def _key(study: Study, model: str, recipe: str) -> str:
