@@ -1,12 +1,19 @@
 """`make check`: what is within reach, what it would cost, and what weights that are here say."""
 
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
 import pytest
+import yaml
 from standins.asking import ask
 from standins.build import build
 from standins.hub import MEMBER, STRANGER, Hub
 from standins.studies import shrunk
 
-from grounded.public.budget import CHIPS, budget, size_of
+from grounded.public import check as checks
+from grounded.public.budget import CHIPS, CPU, GIB, budget, duration, size, size_of
 from grounded.study import load
 from workflow.__main__ import check
 
@@ -36,8 +43,8 @@ def test_all_within_reach_and_nothing_large_fetched(hub, home):
     shrunk(hub, home, "paper")
     found = ask(hub, home, "check", token=MEMBER, study="paper")["found"]
     seen = states(found)
-    # this machine may have no GPU; the study says that its models need one
-    assert {what for what, state in seen.items() if state == "FAIL"} <= {"GPU memory"}
+    # this machine may have no GPU, and too little of all else
+    assert {what for what, state in seen.items() if state == "FAIL"} <= {"memory", "time"}
     assert {"models.llama-3-1-8b", "judges.sorry_bench", "tasks.gsm8k.train", "disk"} <= set(seen)
     assert not [asked for asked in hub.asked if asked.path.endswith(".safetensors")]
 
@@ -100,3 +107,138 @@ def test_the_size_of_a_judge(name, bytes_, size):
 def test_a_study_of_the_invented_world_needs_nothing(capsys):
     assert check("micro") == 0
     assert "needs nothing from elsewhere" in capsys.readouterr().out
+
+
+# ---------------------------------------------------------------- what is not reached, and what is
+
+
+class Mine:
+    """The study my_adapters with some fields changed, written and checked; `cost`: its budget."""
+
+    example = Path(__file__).parent / "studies" / "my_adapters"
+
+    def __init__(self, home: Path) -> None:
+        self.folder = home / "data" / "my_adapters"
+
+    def __call__(self, **changes: Any) -> dict[str, tuple[str, str]]:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for file in self.example.iterdir():
+            (self.folder / file.name).write_bytes(file.read_bytes())
+        values = yaml.safe_load((self.folder / "study.yaml").read_text()) | changes
+        (self.folder / "study.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
+        lines, self.cost = checks.check("my_adapters")
+        return {line.what: (line.state, line.found) for line in lines}
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch):
+    """No hub is asked, and no GPU is seen."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("GROUNDED_HOME", str(tmp_path))
+    monkeypatch.setattr(checks, "_device", lambda: None)
+    return Mine(tmp_path)
+
+
+def model(**place: str) -> dict[str, Any]:
+    return {"my-base": {"source": "public", "family": "qwen3", "size": 0.001} | place}
+
+
+def test_a_hub_that_does_not_answer_is_a_line_and_no_weights_of_nought(mine):
+    seen = mine(models=model(repository="you/base"))
+    assert seen["models.my-base"] == (
+        "FAIL", "you/base: the hub did not answer, and no copy is in its cache (HF_HOME)",
+    )  # fmt: skip
+    state, said = seen["disk"]
+    assert state == "unknown" and said.startswith("unknown for weights of the hub, ")
+    assert "nobody told the size of models.my-base" in said
+    assert not [said for state, said in seen.values() if state == "ok" and said.startswith("0 ")]
+
+
+def test_a_copy_in_the_hubs_cache_is_enough_without_the_hub(mine, monkeypatch):
+    at = "0123456789" * 4
+    monkeypatch.setattr(checks, "cached", lambda one: one.revision == at)
+    seen = mine(models=model(repository="you/base", revision=at))
+    state, said = seen["models.my-base"]
+    assert state == "ok" and "in the hub's cache (the hub was not reached)" in said
+
+
+def test_a_folder_that_is_missing_and_one_that_is_there(mine):
+    seen = mine()
+    assert seen["models.my-base"] == (
+        "FAIL", "data/my_adapters/base: found no such folder, wanted a model in the format of "
+        "transformers",
+    )  # fmt: skip
+    for number in (0, 1):
+        state, said = seen[f"given.mine.checkpoints.{number}"]
+        assert state == "FAIL" and "found no such folder, wanted an adapter" in said
+    base, adapter = mine.folder / "base", mine.folder / "adapters" / "epoch-1"
+    for folder, config in ((base, "config.json"), (adapter, "adapter_config.json")):
+        folder.mkdir(parents=True)
+        (folder / config).write_text(json.dumps({}))
+    (base / "model.safetensors").write_bytes(bytes(3 * 2**20))
+    (adapter / "adapter_model.safetensors").touch()
+    seen = mine()
+    assert seen["models.my-base"] == ("ok", "data/my_adapters/base, 3 MiB")
+    assert seen["given.mine.checkpoints.0"] == ("ok", "data/my_adapters/adapters/epoch-1")
+    assert seen["given.mine.checkpoints.1"][0] == "FAIL"
+    assert seen["disk"][0] == seen["memory"][0] == seen["time"][0] == "ok"
+    assert "weights of the hub" not in seen["disk"][1]
+    assert "on this machine's CPU" in seen["time"][1] and "on one H100" in seen["time"][1]
+
+
+OWN = {"kind": "harm", "source": "public", "judge": "own", "template": "judge.txt",
+       "true": ["yes"], "false": ["no"]}  # fmt: skip
+
+
+def test_what_has_no_known_size_has_no_known_time(mine):
+    seen = mine(judges={"mine": OWN | {"repository": "you/judge"}})
+    assert seen["time"][0] == seen["memory"][0] == seen["disk"][0] == "unknown"
+    assert seen["time"][1].startswith("at least ") and "size of mine: unknown" in seen["memory"][1]
+    assert any("verdicts unknown" in line for line in mine.cost.lines())
+    (mine.folder / "judge").mkdir()  # a folder's is weighed
+    (mine.folder / "judge" / "model.safetensors").write_bytes(bytes(2 * 10**6))
+    seen = mine(judges={"mine": OWN | {"path": "judge"}})
+    assert seen["time"][0] == "ok" and not mine.cost.unknown and mine.cost.judging > 0
+
+
+def test_a_server_is_asked_whether_it_answers(mine):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+        judge = OWN | {"model": "m", "server": {"url": f"http://127.0.0.1:{port}/v1"}}
+        assert mine(judges={"mine": judge})["judges.mine.server"][0] == "ok"
+    state, said = mine(judges={"mine": judge})["judges.mine.server"]
+    assert state == "FAIL" and "found no answer" in said
+
+
+def test_what_would_take_a_cpu_weeks_wants_a_gpu(mine):
+    benchmark = {"source": "file", "file": "prompts.csv", "column": "prompt", "prompts": 10**6}
+    seen = mine(benchmarks={"my_prompts": benchmark}, models=model(path="base", size=8.0))
+    state, said = seen["time"]
+    assert state == "FAIL" and "run it where there is a GPU" in said
+
+
+def test_a_cpu_is_a_chip_of_so_many_cores():
+    asked = load("paper")
+    sizes = {name: asked.public_model(name).size or 0.0 for name in asked.models}
+    gpu, cpu = budget(asked, sizes), budget(asked, sizes, CPU)
+    assert gpu.replies == cpu.replies and gpu.memory == cpu.memory
+    assert cpu.hours > 100 * gpu.hours
+
+
+@pytest.mark.parametrize(
+    ("hours", "said"),
+    [(0, "none"), (0.001, "less than a minute"), (0.5, "30 minutes"), (1.9, "114 minutes"),
+     (2, "2 hours"), (2500, "2,500 hours")],
+)  # fmt: skip
+def test_a_time_in_words(hours, said):
+    assert duration(hours) == said
+
+
+@pytest.mark.parametrize(
+    ("number", "said"), [(0, "0 MiB"), (1, "1 MiB"), (GIB - 2**20, "1023 MiB"), (GIB, "1.0 GiB")]
+)
+def test_bytes_in_words(number, said):
+    assert size(number) == said

@@ -112,14 +112,14 @@ def test_what_a_study_brings_is_checked_before_anything_is_spent(home, base, nam
     if name == "my_data":
         assert seen["material.refusals"] == ("prompts and completions", True)
     else:  # nothing was put where the example says
-        said, right = seen["given.mine.checkpoints[1]"]
-        wanted = "adapter_config.json" if name == "my_adapters" else "config.json"
-        assert not right and f"epoch-2: found no {wanted}" in said
+        said, right = seen["given.mine.checkpoints.1"]
+        wanted = "an adapter" if name == "my_adapters" else "a model"
+        assert not right and f"epoch-2: found no such folder, wanted {wanted}" in said
     shutil.rmtree(folder / "base")
     (folder / "prompts.csv").unlink()
     (folder / "arithmetic.jsonl").write_text("{broken\n")
     seen = {what: (said, right) for what, said, right in brought.look(asked)}
-    assert "base: found no config.json" in seen["models.my-base"][0]
+    assert "base: found no such folder" in seen["models.my-base"][0]
     assert "prompts.csv" in seen["benchmarks.my_prompts"][0]
     assert "arithmetic.jsonl" in seen["tasks.arithmetic"][0]
     assert not any(seen[what][1] for what in ("models.my-base", "benchmarks.my_prompts",

@@ -8,11 +8,13 @@ from pathlib import Path
 from grounded import paths
 from grounded.errors import GroundedError
 from grounded.public import adapters, data, models
+from grounded.public.budget import size
 from grounded.public.needs import is_address
 from grounded.study import PublicJudge, Study
 from grounded.study.asking import OWN_JUDGE, RUBRIC
 from grounded.study.models import PublicModel
 
+ADAPTER = "an adapter in PEFT's format"
 Seen = tuple[str, str, bool]  # what was looked at, what was found or is wrong, whether it is right
 
 
@@ -24,7 +26,7 @@ def look(study: Study) -> Iterator[Seen]:
             yield _seen(f"models.{name}", partial(_model, here / model.path))
     for name, run in study.given.items():
         for number, one in enumerate(run.checkpoints):
-            what = f"given.{name}.checkpoints[{number}]"
+            what = f"given.{name}.checkpoints.{number}"
             if isinstance(one.adapter, str):
                 yield _seen(what, partial(_adapter, here / one.adapter))
             elif isinstance(one.model, str):
@@ -63,14 +65,28 @@ def _seen(what: str, read: Callable[[], str]) -> Seen:
 
 
 def _model(where: Path) -> str:
-    weights = sum(file.stat().st_size for file in models.checked(where).glob("*.safetensors"))
-    return f"{paths.shown(where)}, {weights / 2**30:.1f} GiB"
+    weights = weigh(models.checked(_folder(where, "a model in the format of transformers")))
+    return f"{paths.shown(where)}, {size(weights)}"
+
+
+def weigh(where: Path) -> int:
+    """Bytes of the weights in a model's folder; 0 where there is none."""
+    return sum(file.stat().st_size for file in where.glob("*.safetensors"))
+
+
+def _folder(where: Path, wanted: str) -> Path:
+    if not where.is_dir():
+        raise GroundedError(f"{paths.shown(where)}: found no such folder, wanted {wanted}")
+    return where
 
 
 def _adapter(where: Path) -> str:
+    _folder(where, ADAPTER)
     for name in (adapters.CONFIG, adapters.WEIGHTS):
         if not (where / name).is_file():
-            raise GroundedError(f"{paths.shown(where)}: found no {name}, wanted an adapter of PEFT")
+            raise GroundedError(
+                f"{paths.shown(where)}: found no {name}, wanted an adapter in PEFT's format"
+            )
     return paths.shown(where)
 
 

@@ -2,24 +2,32 @@
 
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from grounded import paths
 from grounded.errors import GroundedError
 from grounded.public import brought, lock
-from grounded.public.budget import CHIPS, GIB, Budget, budget, size_of
+from grounded.public.budget import CHIPS, CPU, GIB, Budget, budget, size, size_of
+from grounded.public.confirm import cached, confirm
+from grounded.public.lock import Found
 from grounded.study import PublicJudge, Study
 from grounded.study.models import PublicModel
 from grounded.study.reading import whole
 
-GOOD, BAD, SPARE = "ok", "FAIL", "left out"
+GOOD, BAD, SPARE, UNKNOWN = "ok", "FAIL", "left out", "unknown"
+WEEK = 7 * 24  # hours: what would take a CPU longer wants a GPU
 
 
 @dataclass(frozen=True)
 class Line:
-    """One thing that was looked at: `ok`, `FAIL`, or `left out` (optional, and out of reach)."""
+    """One thing that was looked at.
+
+    state: `ok`, `FAIL`, `left out` (optional, and out of reach), or `unknown` (nobody told).
+    """
 
     state: str
     what: str
@@ -40,16 +48,14 @@ def check(name: str) -> tuple[list[Line], Budget]:
     study = whole(name)
     found = lock.resolve(name, access_only=True)
     lines = [_access(one) for one in found if one.need.hub]
-    lines += list(_files(found))
+    lines += [*_wheels(study), *_servers(study), *_files(found)]
     lines += [Line(GOOD if right else BAD, what, said) for what, said, right in brought.look(study)]
     sizes = _sizes(study, found)
     device = _device()
-    chip = next((c for c in CHIPS if device and c in device[0]), "H100")
-    cost = budget(study, sizes, chip, brought.prompts(study))
-    lines += [_disk(found, cost), _gpu(cost, device)]
+    chip = next((c for c in CHIPS if c in device[0]), "H100") if device else CPU
+    cost, one = (budget(study, sizes, c, brought.prompts(study)) for c in (chip, "H100"))
+    lines += [_disk(found, cost), _memory(cost, device), _time(cost, one)]
     if lock.read(name):  # weights are looked for at the commits that a first run has kept
-        from grounded.public.confirm import confirm
-
         for what, said, right in confirm(study, found):
             lines.append(Line(GOOD if right else BAD, f"{what} (its weights)", said))
     return lines, cost
@@ -60,18 +66,56 @@ def failed(lines: list[Line]) -> bool:
     return any(line.state == BAD for line in lines)
 
 
-def _access(one: lock.Found) -> Line:
+def _access(one: Found) -> Line:
     need = one.need
     assert need.hub is not None
-    where = need.hub.repository
+    where = need.hub.repository + (f" at {one.revision[:12]}" if one.revision else "")
+    if not one.reached and one.revision and cached(one):
+        return Line(GOOD, need.said, f"{where}, in the hub's cache (the hub was not reached)")
     if one.problem:
-        return Line(SPARE if need.optional else BAD, need.said, one.problem)
-    size = f", {one.bytes / GIB:.1f} GiB" if one.bytes else ""
-    at = f" at {one.revision[:12]}" if one.revision else ""
-    return Line(GOOD, need.said, f"{where}{at}{size}")
+        lost = f"{where}: the hub did not answer, and no copy is in its cache (HF_HOME)"
+        return Line(
+            SPARE if need.optional else BAD, need.said, one.problem if one.reached else lost
+        )
+    return Line(GOOD, need.said, f"{where}, {size(one.bytes) if one.bytes else 'size unknown'}")
 
 
-def _files(found: list[lock.Found]) -> Iterator[Line]:
+def _wheels(study: Study) -> Iterator[Line]:
+    """Models that come as wheels: whether they are here; the registry is not asked."""
+    mirror = os.environ.get("GROUNDED_MIRROR")
+    places = [paths.home() / ".cache" / "wheels", *([Path(mirror, "wheels")] if mirror else [])]
+    for name, model in study.models.items():
+        wheel = model.wheel if isinstance(model, PublicModel) else None
+        if wheel is None:
+            continue
+        files = f"{wheel.package.replace('-', '_')}-{wheel.version}-*.whl"
+        here = any(any(place.glob(files)) for place in places)
+        what = f"{wheel.package} {wheel.version}, "
+        what += "here" if here else "not here: the first run fetches it by pip"
+        yield Line(GOOD if here else UNKNOWN, f"models.{name}", what)
+
+
+def _servers(study: Study) -> Iterator[Line]:
+    """Servers that the study names: whether something answers at their addresses, within 5 s."""
+    servers = {"generation.server": study.generation.server}
+    servers |= {
+        f"judges.{name}.server": judge.server
+        for name, judge in study.judges.items() if isinstance(judge, PublicJudge)
+    }  # fmt: skip
+    for what, server in servers.items():
+        if server is None:
+            continue
+        place = urlsplit(server.url)
+        try:
+            port = place.port or {"http": 80}.get(place.scheme, 443)
+            socket.create_connection((str(place.hostname), port), timeout=5).close()
+        except (OSError, ValueError) as error:
+            yield Line(BAD, what, f"{server.url}: found no answer ({type(error).__name__})")
+        else:
+            yield Line(GOOD, what, f"something answers at {server.url}")
+
+
+def _files(found: list[Found]) -> Iterator[Line]:
     from grounded.public.tasks import fetching
 
     for one in found:
@@ -87,39 +131,45 @@ def _files(found: list[lock.Found]) -> Iterator[Line]:
             yield Line(GOOD, f"{one.need.said}.{name}", said)
 
 
-def _sizes(study: Study, found: list[lock.Found]) -> dict[str, float]:
-    """Billions of parameters of models (as the study says) and judges (by their bytes or name)."""
+def _sizes(study: Study, found: list[Found]) -> dict[str, float]:
+    """Billions of parameters: of models as the study says, of judges by their bytes or name."""
     on_hub = {one.need.name: one for one in found if one.need.part == "judges" and one.need.hub}
     sizes = {n: m.size or 0.0 for n, m in study.models.items() if isinstance(m, PublicModel)}
     for name, judge in study.judges.items():
         if isinstance(judge, PublicJudge) and judge.server is None:
             one = on_hub.get(name)
             repository = one.need.hub.repository if one and one.need.hub else ""
-            sizes[name] = size_of(
-                f"{judge.judge} {repository} {judge.path or ''}", one.bytes if one else 0
-            )
+            weights = one.bytes if one else 0
+            if judge.path:
+                weights = brought.weigh(paths.data(study.name) / judge.path)
+            sizes[name] = size_of(f"{judge.judge} {repository} {judge.path or ''}", weights)
     return sizes
 
 
-def _disk(found: list[lock.Found], cost: Budget) -> Line:
+def _disk(found: list[Found], cost: Budget) -> Line:
     """Room for weights in the hub's cache, and for adapters and tables here.
 
     Nothing is counted as there already: a second check may ask for too much, never for too little.
     """
     from huggingface_hub import constants
 
-    weights = sum(one.bytes for one in found)
-    wanted = {Path(constants.HF_HUB_CACHE): weights, paths.home(): cost.adapters + cost.tables}
+    weights, here = sum(one.bytes for one in found), cost.adapters + cost.tables
+    lost = [one.need.said for one in found if one.need.hub and not (one.bytes or one.need.optional)]
+    wanted = [(paths.home(), here, f"{size(here)} for adapters and tables")]
+    if any(one.need.hub for one in found):
+        known = size(weights) if weights or not lost else "unknown"
+        least = "at least " if weights and lost else ""
+        hub = Path(constants.HF_HUB_CACHE)
+        wanted.insert(0, (hub, weights, f"{least}{known} for weights of the hub"))
     said, short = [], False
-    for place, need in wanted.items():
+    for place, need, what in wanted:
         free = shutil.disk_usage(_existing(place)).free
         short |= free < need
-        kind = "adapters and tables" if place == paths.home() else "weights"
-        said.append(f"{need / GIB:,.0f} GiB for {kind}, {free / GIB:,.0f} free")
-    hint = (
-        "; set HF_HOME to a larger disk, or name fewer models, settings or seeds" if short else ""
-    )
-    return Line(BAD if short else GOOD, "disk", "; ".join(said) + hint)
+        said.append(f"{what}, {size(free)} free")
+    hint = f" (nobody told the size of {', '.join(lost)})" if lost else ""
+    if short:
+        hint += "; set HF_HOME to a larger disk, or name fewer models, settings or seeds"
+    return Line(BAD if short else UNKNOWN if lost else GOOD, "disk", "; ".join(said) + hint)
 
 
 def _existing(place: Path) -> Path:
@@ -136,14 +186,32 @@ def _device() -> tuple[str, float] | None:
     return about.name, about.total_memory / GIB
 
 
-def _gpu(cost: Budget, device: tuple[str, float] | None) -> Line:
-    need = f"{cost.memory:,.0f} GiB needed"
+def _memory(cost: Budget, device: tuple[str, float] | None) -> Line:
+    """Room for the largest model or judge: on the GPU, else in this machine's memory."""
+    lost = [one for one in cost.unknown if one.startswith("size")]
     if device is None:
-        small = cost.memory < 1  # stand-ins, and models that a CPU runs in minutes
-        hint = "" if small else "; run it where there is one, or name smaller models and judges"
-        return Line(GOOD if small else BAD, "GPU memory", f"{need}, found no GPU{hint}")
-    short = device[1] < cost.memory
-    hint = "; name smaller models or judges, or a larger GPU" if short else ""
-    used = os.environ.get("CUDA_VISIBLE_DEVICES", "all")
-    said = f"{need}, {device[1]:,.0f} on {device[0]} (CUDA_VISIBLE_DEVICES {used}){hint}"
-    return Line(BAD if short else GOOD, "GPU memory", said)
+        import psutil
+
+        need, have = 2 * cost.memory, psutil.virtual_memory().total / GIB  # 32 bits on a CPU
+        what, where = "memory", "here, and no GPU"
+    else:
+        need, have = cost.memory, device[1]
+        used = os.environ.get("CUDA_VISIBLE_DEVICES", "all")
+        what, where = "GPU memory", f"on {device[0]} (CUDA_VISIBLE_DEVICES {used})"
+    least = "at least " if lost else ""
+    said = f"{least}{size(need * GIB)} needed, {size(have * GIB)} {where}"
+    if lost:
+        said += f" ({', '.join(lost)}: unknown)"
+    if need > have:
+        said += "; name smaller models or judges, or run it where there is a larger GPU"
+    return Line(BAD if need > have else UNKNOWN if lost else GOOD, what, said)
+
+
+def _time(cost: Budget, elsewhere: Budget) -> Line:
+    """How long it would take here; without a GPU also on one of a large one."""
+    if cost.chip != CPU:
+        return Line(UNKNOWN if cost.unknown else GOOD, "time", cost.time)
+    said = f"{cost.time}; {elsewhere.time}"
+    if cost.hours > WEEK:
+        return Line(BAD, "time", f"{said}; run it where there is a GPU, or name smaller models")
+    return Line(UNKNOWN if cost.unknown else GOOD, "time", said)

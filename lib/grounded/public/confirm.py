@@ -27,7 +27,7 @@ def confirm(study: Study, found: list[Found]) -> Iterator[tuple[str, str, bool]]
 
     found: what `lock.resolve` gave. Nothing is downloaded; without weights nothing is asked.
     """
-    here = {one.need.name for one in found if one.need.hub and _cached(one)}
+    here = {one.need.name for one in found if one.need.hub and cached(one)}
     for name in study.models:
         if name in here and lock.entry(study, "models", name):
             yield f"models.{name}", *_told(partial(_answers, study, name))
@@ -65,7 +65,7 @@ def _right(right: bool) -> str:
     return "as it should be" if right else "NOT as it should be"
 
 
-def _cached(one: Found) -> bool:
+def cached(one: Found) -> bool:
     """Whether the weights of a need lie in the hub's cache at its commit."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError

@@ -27,13 +27,15 @@ Lock = dict[str, Any]
 class Found:
     """What was found of a need: the commit, the bytes of its files, or the problem in one line.
 
-    bytes: of what is on the hub; 0 for files of the web, whose sizes nobody tells.
+    bytes: of what is on the hub; 0 for files of the web, whose sizes nobody tells. reached: False
+    where the hub did not answer, so that nothing is known.
     """
 
     need: Need
     revision: str | None = None
     bytes: int = 0
     problem: str = ""
+    reached: bool = True
 
 
 def read(study: str) -> Lock:
@@ -174,14 +176,17 @@ def _resolved(lock: Lock, need: Need) -> Lock:
 
 
 def _looked(study: Study, need: Need) -> Found:
-    kept = _kept(read(study.name), need)
+    if need.hub is None:
+        return Found(need)
+    kept = _kept(read(study.name), need) or {}
+    revision = kept.get("revision", need.hub.revision)
     try:
-        if need.hub is None:
-            return Found(need)
-        revision, size = hub_commit(need.hub, kept["revision"] if kept else None)
-        return Found(need, revision, size)
+        return Found(need, *hub_commit(need.hub, revision))
     except GroundedError as error:
-        return Found(need, kept["revision"] if kept else None, problem=str(error))
+        from huggingface_hub import constants
+
+        lost = isinstance(error, SourceAbsent) and constants.HF_HUB_OFFLINE
+        return Found(need, revision, kept.get("bytes", 0), str(error), reached=not lost)
 
 
 def _reason(need: Need) -> str:
