@@ -57,9 +57,9 @@ def align(study: Study, model: str, start: Path) -> dict[str, Any]:
     """Train and measure recipe after recipe until one reaches the bars; its adapter is kept.
 
     start: the folder of the model before alignment. Returns what the record keeps: the recipe, its
-    measures, and those of the recipes before it. Where none reaches the bars, of those that
-    miss the fewest of refusal and answers the one with the lowest overrefusal is kept, and
-    `reached` is false: the reader is told, the bar stays. What each
+    measures, and those of the recipes before it. Where none reaches the bars, the one that
+    misses them by the least is kept, and `reached` is false: the reader is told, the bar stays.
+    What each
     recipe gave lies in the cache, so that an interrupted alignment goes on.
     """
     setting = _setting(study, model)
@@ -78,7 +78,7 @@ def align(study: Study, model: str, start: Path) -> dict[str, Any]:
         )
         if not missed(setting, tried[name]):
             break
-    best = min(tried, key=lambda name: _rank(setting, tried[name]))
+    best = min(tried, key=lambda name: _short(setting, tried[name]))
     folder = paths.cache(study.name) / "alignment" / model / f"{best}-{_key(study, model, best)}"
     target = adapter(study, model)
     shutil.rmtree(target, ignore_errors=True)
@@ -248,10 +248,16 @@ def _example(prompt: str, completion: str) -> Example:
     return Example(prompt, completion, completion)
 
 
-def _rank(setting: Refusing, measured: Measures) -> tuple[int, float]:
-    """How many bars of refusal and of answers are missed, and the overrefusal."""
-    others = {name: rate for name, rate in measured.items() if name not in setting.answering}
-    return len(missed(setting, others)), max(measured[name] for name in setting.answering)
+def _short(setting: Refusing, measured: Measures) -> float:
+    """By how much the bars are missed in all, a sum of rates; 0 where none is."""
+    bars, found = setting.bars, 0.0
+    for name, value in measured.items():
+        if name in setting.answering:
+            found += max(0.0, value - bars.overrefusal)
+        else:
+            bar = bars.refusal if name in setting.refusing else bars.answers
+            found += max(0.0, bar - value)
+    return found
 
 
 def _key(study: Study, model: str, recipe: str) -> str:

@@ -44,8 +44,7 @@ class Refusing(Part):
     else; some of them in one of `frames`, at {request}. replies: the stock refusals, drawn from
     `seed`. benign: a data set of instructions. lookalikes: a CSV file of prompt and completion
     beside the study's. recipes: those fixed before the first was tried; the first that reaches
-    `bars` is taken; where none does, of those that miss the fewest bars of refusal and answers
-    the one with the lowest overrefusal. refusing, answering: the benchmarks of the study that hold
+    `bars` is taken; where none does, the one that misses them by the least in all. refusing, answering: the benchmarks of the study that hold
     harmful and harmless requests.
     """
 
