@@ -43,8 +43,8 @@ class Refusing(Part):
     targets); its first `refused` different requests, by hash, are refused here and asked nowhere
     else; some of them in one of `frames`, at {request}. replies: the stock refusals, drawn from
     `seed`. benign: a data set of instructions. lookalikes: a CSV file of prompt and completion
-    beside the study's. recipes: those fixed before the first was tried; the first that reaches
-    `bars` is taken; where none does, the one that misses them by the least in all. refusing, answering: the benchmarks of the study that hold
+    beside the study's. recipes: the first that reaches `bars` is taken; where none does, the one
+    that misses them by the least in all. refusing, answering: the benchmarks of the study that hold
     harmful and harmless requests.
     """
 
