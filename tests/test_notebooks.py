@@ -61,8 +61,6 @@ def calls(source: str) -> list[ast.Attribute]:
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_figure_notebook_shows_its_rate_its_formula_and_its_plot(name: str) -> None:
     source = "\n".join(fingerprint.cells(paths.notebook(name)))
-    if any(module.startswith("grounded.figures") for module in fingerprint.imports(source)):
-        pytest.skip("still drawn by grounded.figures")
     called = calls(source)
     names = {func.attr for func in called}
     assert not [what for call, what in STAGES_OF_A_FIGURE.items() if call not in names]

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import pages
 import pandas as pd
 import pytest
 import synthetic
@@ -51,7 +52,11 @@ def test_course_is_what_the_tables_hold(tmp_path: Path) -> None:
     os.environ["GROUNDED_HOME"] = str(tmp_path)
     study = synthetic.study(models=["micro-llama-s"], lora=["r4-low"], tasks=["yes_no"], seeds=[0])
     synthetic.write(study)
-    course = quickstart.course(study).set_index(["what", "epoch"])
+    stages = {f"print(*[{stage}(asked, unit) for unit in units], sep=\"\\n\")": "" for stage in
+              ("finetune", "generate", "judge")}  # fmt: skip
+    begun = {"quickstart.begin(study, model, task, setting, seed)": "quickstart.load(study)"}
+    names, shown = pages.run_notebook("quickstart", edit=stages | begun, task="yes_no")
+    course = names["course"].set_index(["what", "epoch"])
     replies = records.read(paths.table(study.name, "replies", "micro-llama-s-yes_no"), "replies")
     last = replies[
         (replies["step"] == max(study.steps)) & replies["benchmark"].isin(["orders", "questions"])
@@ -61,6 +66,7 @@ def test_course_is_what_the_tables_hold(tmp_path: Path) -> None:
     assert found["share"] == pytest.approx(last["truth_harm"].mean())
     bounds = proportion_confint(last["truth_harm"].sum(), len(last), method="wilson")
     assert (found["low"], found["high"]) == pytest.approx(bounds)
+    assert set(names["course"]["what"]) > {"capability"} and "What came out" in pages.texts(shown)
 
 
 @pytest.mark.slow
@@ -79,4 +85,3 @@ def test_a_run_of_its_own_says_what_the_whole_study_says_of_it() -> None:
         theirs = committed[committed["run"] == run.id].reset_index(drop=True)
         assert len(own) == len(theirs) > 0
         pd.testing.assert_frame_equal(own, theirs, check_dtype=False, check_categorical=False)
-    assert set(quickstart.course(asked)["what"]) > {"capability"}

@@ -16,7 +16,7 @@ from bench.scale import Cost, Point
 
 from grounded import paths, records
 from grounded.errors import GroundedError
-from grounded.statistics import columns, frames, joint, paired
+from grounded.statistics import columns, joint
 from grounded.study import Study
 
 TINY = Size(models=2, tasks=2, settings=2, seeds=2, epochs=2, prompts=200, judges=8, items=20)
@@ -30,15 +30,6 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Any:
         made = generated.study(TINY)
         generated.write(made)
         yield made
-
-
-@pytest.fixture(scope="module")
-def raw(study: Study) -> pd.DataFrame:
-    """Every verdict beside its reply, by pandas and whole rows."""
-    text = {"benchmark": str, "run": str}
-    said = records.read_study(study, "verdicts").astype({**text, "judge": str})
-    replies = records.read_study(study, "replies").astype(text)[[*KEY, "truth", "truth_harm"]]
-    return said.merge(replies, on=KEY, validate="many_to_one")
 
 
 # ---- generated tables
@@ -181,45 +172,6 @@ def test_a_verdict_that_is_not_there_is_missing_beside_its_reply() -> None:
     np.testing.assert_array_equal(found["harm"], [np.nan, np.nan, 0])
     with pytest.raises(GroundedError, match="verdicts.parquet: judge: found no 'other'"):
         joint.beside(replies, whole, ["other"], Path("verdicts.parquet"))
-
-
-# ---- what the figures count
-
-
-def test_counts_split_by_truth_and_coherence_are_those_of_rows(
-    study: Study, raw: pd.DataFrame
-) -> None:
-    coherence = records.read_study(study, "coherence").astype({"benchmark": str, "run": str})
-    coherence = coherence[coherence["detector"] == "combined"].rename(columns={"label": "coherent"})
-    whole = raw.merge(coherence[[*KEY, "coherent"]], on=KEY)
-    by = ["run", "step", "benchmark", "judge", "truth", "truth_harm", "coherent"]
-    counts = frames.verdicts(study, by=by[4:])
-    wanted = whole.astype({"truth": str, "truth_harm": bool}).groupby(by)["label"]
-    table = pd.DataFrame(
-        {"n": wanted.count(), "k": wanted.sum(), "missing": wanted.size() - wanted.count()}
-    )
-    found = counts.astype({"truth": str}).set_index(by)[["n", "k", "missing"]].sort_index()
-    assert (found == table.astype(int).sort_index()).all(axis=None) and len(found) == len(table)
-    assert found.to_numpy().sum() == TINY.verdicts + found["k"].sum()
-
-
-def test_pairs_and_patterns_are_those_of_rows(study: Study, raw: pd.DataFrame) -> None:
-    judges = ["compliance", "truth:harm", "harm"]
-    pairs = paired.verdict_pairs(study, judges, ["orders", "questions"])
-    assert list(pairs["judge"].unique()) == judges
-    own = raw[raw["benchmark"].isin(["orders", "questions"])]
-    last = own[own["step"] == max(study.steps)].assign(
-        model=lambda f: f["run"].str.split(".").str[0]
-    )
-    base = own[own["step"] == 0].assign(model=lambda f: f["run"].str.split(".").str[0])
-    on = ["model", "judge", "benchmark", "prompt"]
-    both = last.merge(base, on=on, suffixes=("", "_base"))
-    both = both[both["judge"] == "harm"].dropna(subset=["label", "label_base"])
-    found = pairs[pairs["judge"] == "harm"].dropna(subset=["last", "base"])
-    change = (found["last"] - found["base"]).groupby(found["run"].astype(str)).mean()
-    step = both["label"].astype(float) - both["label_base"].astype(float)
-    wanted = step.groupby(both["run"]).mean()
-    pd.testing.assert_series_equal(change, wanted, check_names=False)
 
 
 # ---- the bench

@@ -19,7 +19,6 @@ COLUMN, PAGE = 3.3, 6.9  # inches: the widths of one and of two columns of a pap
 PALETTE = (
     "#56B4E9", "#0072B2", "#E69F00", "#D55E00", "#009E73", "#CC79A7", "#000000", "#B8A800",
 )  # fmt: skip
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 GREY = "#8a8a8a"
 
 _STYLE = {

@@ -44,18 +44,24 @@ def figure(drawn: Figure, study: Study | str, name: str, data: pd.DataFrame, alt
     """
     study = load(study) if isinstance(study, str) else study
     path = paths.figures(study.name) / name
-    drawn.set_layout_engine("constrained")  # seaborn's own leaves titles outside
-    page = io.BytesIO()
-    drawn.savefig(page, format="png", dpi=PAGE_DPI, metadata={"Software": None})
+    shown = picture(drawn, alt)
     with records.replacing(path.with_suffix(".png")) as file:
         drawn.savefig(file, format="png", dpi=DPI, metadata={"Software": None})
     drawn.set_layout_engine(None)  # the one of the picture holds for its other form
     with records.replacing(path.with_suffix(".svg")) as file:
         drawn.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
     _csv(data, path.with_suffix(".csv"))
-    plt.close(drawn)  # a notebook would show it a second time
+    return shown
+
+
+def picture(drawn: Figure, alt: str) -> "Image":
+    """A figure as a notebook shows it, with the words `alt`, and nothing kept on disk."""
     from IPython.display import Image
 
+    drawn.set_layout_engine("constrained")  # seaborn's own leaves titles outside
+    page = io.BytesIO()
+    drawn.savefig(page, format="png", dpi=PAGE_DPI, metadata={"Software": None})
+    plt.close(drawn)  # a notebook would show it a second time
     width = round(drawn.get_figwidth() * 130)
     return Image(data=page.getvalue(), format="png", alt=alt, width=width)
 

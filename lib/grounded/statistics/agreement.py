@@ -101,22 +101,6 @@ def estimates(
     return found
 
 
-def measures_by_run(counts: pd.DataFrame, truth: str, by: list[str]) -> pd.DataFrame:
-    """`estimates` of each cell of `by`, from counts: run, *by, truth, n verdicts, k of them yes."""
-    yes = counts[truth].astype(bool)
-    no = counts["n"] - counts["k"]
-    split = counts.assign(
-        tp=counts["k"].where(yes, 0), fp=counts["k"].where(~yes, 0),
-        fn=no.where(yes, 0), tn=no.where(~yes, 0),
-    )  # fmt: skip
-    rows = []
-    for cell, part in split.groupby(by, observed=True, sort=False):
-        runs = part.groupby("run", observed=True, sort=False)[list(CELLS)].sum()
-        about = {"runs": len(runs), "n": int(runs.to_numpy().sum())}
-        rows.append({**dict(zip(by, cell, strict=True)), **about, **estimates(runs)})
-    return pd.DataFrame(rows)
-
-
 def raters(labels: pd.DataFrame, clusters: "pd.Series[int]") -> dict[str, float]:
     """How raters (columns) agree on nominal labels of the same items (rows), none missing.
 

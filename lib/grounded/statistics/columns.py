@@ -183,14 +183,6 @@ def booleans(flags: "pd.Series[int]") -> "pd.Series[bool]":
     return flags.astype("boolean").mask(lost) if lost.any() else flags == 1
 
 
-def prompts(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows with one name a prompt, BENCHMARK/NUMBER, in place of the number."""
-    codes = pd.factorize(number(rows, ["benchmark", "prompt"]))[0]
-    first = rows.iloc[np.unique(codes, return_index=True)[1]]
-    names = pd.Categorical(first["benchmark"].astype(str) + "/" + first["prompt"].astype(str))
-    return rows.assign(prompt=pd.Categorical.from_codes(names.codes[codes], names.categories))
-
-
 def same(name: str, rows: pd.DataFrame) -> pd.Categorical:
     """One category for all rows."""
     return pd.Categorical.from_codes(np.zeros(len(rows), dtype=np.int8), [name])

@@ -10,7 +10,6 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
 Array = npt.NDArray[np.float64]
@@ -71,34 +70,3 @@ def share(yes: npt.ArrayLike, runs: Sequence[object]) -> dict[str, float]:
     rate = k / n if n else float("nan")
     missing = int(said.isna().sum())
     return {"n": n, "k": k, "missing": missing, "rate": rate, "rate_low": low, "rate_high": high}
-
-
-def rates_by_run(counts: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """Pooled rates of each cell with the interval that resampling its runs gives.
-
-    counts: run, *by, n, k, missing. Columns: *by, runs, n, k, missing, rate, if_missing_are_0,
-    if_missing_are_1, low, high.
-    """
-    from grounded.statistics.frames import with_rates
-
-    rows = []
-    for cell, part in counts.groupby(list(by), observed=True, sort=False):
-        sums = part.groupby("run", observed=True)[["k", "n", "missing"]].sum()
-        low, high = bootstrap(sums[["k", "n"]].to_numpy(dtype=float), lambda s: s[:, 0] / s[:, 1])
-        rows.append((*cell, len(sums), *sums.sum()[["n", "k", "missing"]], low, high))
-    columns = [*by, "runs", "n", "k", "missing", "low", "high"]
-    return with_rates(pd.DataFrame(rows, columns=columns))
-
-
-def mean_interval(values: npt.ArrayLike, level: float = LEVEL) -> tuple[float, float, float]:
-    """Mean of one number a run, with Student's interval; nan bounds with fewer than two runs."""
-    given = np.asarray(values, dtype=float)
-    given = given[np.isfinite(given)]
-    n = len(given)
-    if n == 0:
-        return float("nan"), float("nan"), float("nan")
-    mean = float(given.mean())
-    if n < 2:
-        return mean, float("nan"), float("nan")
-    half = float(stats.t.ppf((1 + level) / 2, n - 1) * given.std(ddof=1) / np.sqrt(n))
-    return mean, mean - half, mean + half

@@ -5,113 +5,15 @@ differ, and so do prompts, on which all runs and the base model share their luck
 knows only the runs would call five replies of a base model, gone in every run, a certain fall.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from grounded import paths, records
-from grounded.statistics import columns
-from grounded.statistics.frames import (
-    DETECTOR,
-    TRUTH_JUDGES,
-    at_end,
-    check_judges,
-    harmful_benchmarks,
-)
 from grounded.statistics.intervals import LEVEL, Array
-from grounded.study import BASE, Study
 
-COLUMNS = ["model", "task", "run", "benchmark", "judge", "prompt", "base", "last"]
 NAN = float("nan")
-
-
-def verdict_pairs(
-    study: Study,
-    judges: Sequence[str],
-    benchmarks: Sequence[str] | None = None,
-    models: Sequence[str] | None = None,
-) -> pd.DataFrame:
-    """Each run's verdict at its last checkpoint beside the base model's, a row a prompt and judge.
-
-    judges as for `frames.verdicts`, benchmarks by default those of harmful requests. Columns:
-    model, task, run, benchmark, judge, prompt (one name a prompt), base, last (1, 0, or nan where
-    the verdict is missing).
-    """
-    check_judges(study, judges)
-    only = {"benchmark": list(benchmarks or harmful_benchmarks(study))}
-    keys = ["benchmark", "prompt"]
-    truths = {
-        name: TRUTH_JUDGES[name.removeprefix("truth:")]
-        for name in judges
-        if name.startswith("truth:")
-    }
-    parts = {}
-    if named := [name for name in judges if name not in truths]:
-        said = _pairs(study, "verdicts", "label", ["judge", *keys], models, only | {"judge": named})
-        parts = {name: said[said["judge"] == name].drop(columns="judge") for name in named}
-    for name, column in truths.items():
-        parts[name] = _pairs(study, "replies", column, keys, models, only)
-    joined = records.join(
-        [parts[name].assign(judge=columns.same(name, parts[name])) for name in judges]
-    )
-    return columns.prompts(joined)[COLUMNS]
-
-
-def capability_pairs(study: Study) -> pd.DataFrame:
-    """Each run's answers at its last checkpoint beside the base model's, on the reporting half.
-
-    Columns: model, task, run, prompt (the item), base, last (1 right, 0 wrong).
-    """
-    pairs = _pairs(study, "capability", "correct", ["task", "item"])
-    return pairs[pairs["item"] % 2 == 1].rename(columns={"item": "prompt"}).reset_index(drop=True)
-
-
-def incoherence_pairs(study: Study) -> pd.DataFrame:
-    """Whether the detector finds a reply incoherent, as `verdict_pairs` (without a judge)."""
-    only = {"detector": [DETECTOR], "benchmark": harmful_benchmarks(study)}
-    pairs = _pairs(study, "coherence", "label", ["benchmark", "prompt"], only=only)
-    return columns.prompts(pairs).assign(base=1 - pairs["base"], last=1 - pairs["last"])
-
-
-def _pairs(
-    study: Study,
-    table: str,
-    label: str,
-    keys: list[str],
-    models: Sequence[str] | None = None,
-    only: Mapping[str, Sequence[str]] | None = None,
-) -> pd.DataFrame:
-    """The last checkpoint of every run beside its base model, matched on `keys`."""
-    parts = []
-    for model in models or study.models:
-        base = _read(study, f"{model}-{BASE}", table, label, keys, only)
-        units = study.units(model)
-        for task in (task for task in study.tasks if f"{model}-{task}" in units):
-            own = _read(study, f"{model}-{task}", table, label, keys, only)
-            own = own[at_end(study, own)]
-            place = columns.find(own, base, keys)
-            first = columns.values(base["flag"])[place]
-            about = {"model": columns.same(model, own), "task": columns.same(task, own)}
-            joined = own[[*(k for k in keys if k != "task"), "run"]].assign(
-                last=columns.values(own["flag"]), base=first, **about
-            )
-            parts.append(joined[place >= 0])
-    return records.join(parts)
-
-
-def _read(
-    study: Study,
-    unit: str,
-    table: str,
-    label: str,
-    keys: list[str],
-    only: Mapping[str, Sequence[str]] | None,
-) -> pd.DataFrame:
-    file = paths.table(study.name, table, unit)
-    frame = columns.read(file, table, [*keys, "run", "step", label], only)
-    return frame.rename(columns={label: "flag"})
 
 
 def changes(pairs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
