@@ -234,4 +234,22 @@ def test_the_stages_do_not_hang_on_how_figures_are_drawn():
     for stage in ("finetune", "generate", "judge"):
         used = fingerprint.modules(f"grounded.stages.{stage}")
         assert f"grounded.stages.{stage}" in used
-        assert not [n for n in used if n.startswith(("grounded.figures", "grounded.statistics"))]
+        assert not [n for n in used if n.startswith(("grounded.plot", "grounded.statistics"))]
+
+
+def test_what_was_seen_of_a_source_is_remembered_by_its_content(tmp_path, monkeypatch):
+    monkeypatch.setenv("GROUNDED_HOME", str(tmp_path))
+    source = "from grounded import paths  # why\n\nx = 1\n"
+    for _ in range(2):
+        fingerprint._seen.cache_clear()
+        sha, found = fingerprint._seen(source)
+        wanted = fingerprint.normalised(source).encode()
+        assert sha == hashlib.sha256(wanted).hexdigest()
+        assert [list(one) for one in found] == [["grounded", 0, ["paths"]]]
+        monkeypatch.setattr(fingerprint.ast, "walk", lambda _: pytest.fail("looked again"))
+    (kept,) = (tmp_path / ".cache" / "code").iterdir()
+    monkeypatch.undo()
+    monkeypatch.setenv("GROUNDED_HOME", str(tmp_path))
+    kept.write_text("{")  # a broken memory is none
+    fingerprint._seen.cache_clear()
+    assert fingerprint._seen(source)[0] == sha and json.loads(kept.read_text())[0] == sha

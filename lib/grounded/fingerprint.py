@@ -11,6 +11,7 @@ import io
 import json
 import tokenize
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -170,7 +171,7 @@ def code(*names: str, notebook: Path | None = None) -> dict[str, str]:
 
     With a notebook, its code cells count too (as `notebook`).
     """
-    shas = {name: _text_sha(normalised(_source(name))) for name in modules(*names)}
+    shas = {name: _seen(_source(name))[0] for name in modules(*names)}
     if notebook is not None:
         shas["notebook"] = _text_sha("".join(normalised(cell) for cell in cells(notebook)))
     return shas
@@ -218,19 +219,40 @@ def _source(name: str) -> str:
 
 
 @cache
-def _imports(source: str, name: str, is_package: bool) -> list[str]:
-    found: list[str] = []
+def _seen(source: str) -> tuple[str, list[tuple[str | None, int, list[str]]]]:
+    """The sha of normalised source, and its import statements: module, dots before it, names.
+
+    What was found is remembered in .cache, by the source and by the code that looked at it: that
+    is most of the time of a `make` with nothing to do. GroundedError as for `normalised`.
+    """
+    key = _text_sha(Path(__file__).read_text(encoding="utf-8") + source)
+    memory = paths.home() / ".cache" / "code" / f"{key}.json"
+    with suppress(OSError, ValueError):
+        sha, found = json.loads(memory.read_text(encoding="utf-8"))
+        return sha, found
+    sha, found = _text_sha(normalised(source)), []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
+            found += [(alias.name, 0, []) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                parts = name.split(".")
-                parents = parts[: len(parts) - node.level + is_package]
-                base = ".".join([*parents, base]) if base else ".".join(parents)
-            found.append(base)
-            found += [f"{base}.{alias.name}" for alias in node.names]
+            found.append((node.module, node.level, [alias.name for alias in node.names]))
+    from grounded.records import replacing
+
+    with suppress(OSError, GroundedError), replacing(memory) as file:  # a full disk, a frozen clone
+        file.write_text(json.dumps([sha, found]), encoding="utf-8")
+    return sha, found
+
+
+@cache
+def _imports(source: str, name: str, is_package: bool) -> list[str]:
+    found: list[str] = []
+    for module, level, names in _seen(source)[1]:
+        base = module or ""
+        if level:
+            parts = name.split(".")
+            parents = parts[: len(parts) - level + is_package]
+            base = ".".join([*parents, base]) if base else ".".join(parents)
+        found += [base, *(f"{base}.{one}" for one in names)]
     # importing a.b runs a first
     named = {".".join(n.split(".")[:i]) for n in found for i in range(1, n.count(".") + 2)}
     return sorted(n for n in named if _exists(n))

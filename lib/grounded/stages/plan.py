@@ -99,6 +99,9 @@ class Plan:
         self.content: Callable[[Path], str | None] = cache(_content)
         self.recorded: Callable[[Path], dict[str, Any]] = cache(_recorded)
         self._code: Callable[..., dict[str, str]] = cache(partial(_code, study))
+        self._table: Callable[..., Path] = cache(partial(paths.table, study.name))
+        self.files: Callable[..., str | None] = cache(self._files)
+        self._judges: Callable[[], dict[str, Any] | None] = cache(self._read_judges)
 
     def pretrained(self, model: str) -> str:
         """What a pretrained model comes from."""
@@ -140,7 +143,7 @@ class Plan:
         values = self.study.generation.model_dump(include=ASKED_WITH)
         return _sha_of(files=files, generation=values, code=self._code("acceptance"))
 
-    def files(self, model: str, version: str = "base") -> str | None:
+    def _files(self, model: str, version: str = "base") -> str | None:
         """What stands for a model's files: the sha of their content, or of a real one its commit.
 
         version: `base`, or `pretrained`.
@@ -201,7 +204,23 @@ class Plan:
 
     def judge(self, run: Run) -> str | None:
         """What a run's verdicts and coherence come from."""
-        base = self.study.runs(run.model, BASE)[0]
+        base, judges = self.study.runs(run.model, BASE)[0], self._judges()
+        if judges is None:
+            return None
+        real = self.study.world != MICROWORLD
+        return _sha_of(
+            **({"thoughts": public.thoughts(self.study)} if real else {}),
+            replies=self.rows("replies", run),
+            calibration=self.rows("replies", base),
+            pretrained=self.files(run.model, "pretrained"),
+            judges=judges,
+            code=self._code("judge"),
+            minimum_mass=self.study.minimum_mass,
+            coherence=self.study.coherence.model_dump(),
+        )
+
+    def _read_judges(self) -> dict[str, Any] | None:
+        """Each judge by its kind and files, the same for every run; None where files are absent."""
         judges: dict[str, Any] = {}
         for name, judge in self.study.judges.items():
             judges[name] = {"kind": judge.kind, "list": getattr(judge, "list", None)}
@@ -215,17 +234,7 @@ class Plan:
                 judges[name]["files"] = public.judge(self.study, name)
             if None in (judges[name].get("files", ""), judges[name].get("of", "")):
                 return None
-        real = self.study.world != MICROWORLD
-        return _sha_of(
-            **({"thoughts": public.thoughts(self.study)} if real else {}),
-            replies=self.rows("replies", run),
-            calibration=self.rows("replies", base),
-            pretrained=self.files(run.model, "pretrained"),
-            judges=judges,
-            code=self._code("judge"),
-            minimum_mass=self.study.minimum_mass,
-            coherence=self.study.coherence.model_dump(),
-        )
+        return judges
 
     def _real(
         self, tasks: list[str], model: str, benchmarks: bool = False, material: bool = False
@@ -257,7 +266,7 @@ class Plan:
 
     def rows(self, table: str, run: Run) -> str | None:
         """The sha of a run's rows, as its table records it; None where it is not there."""
-        recorded = self.recorded(paths.table(self.study.name, table, run.unit))
+        recorded = self.recorded(self._table(table, run.unit))
         sha: str | None = recorded.get(run.id, {}).get("rows")
         return sha
 
