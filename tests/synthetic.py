@@ -14,6 +14,7 @@ import pandas as pd
 import yaml
 
 from grounded import benchmarks, paths, records
+from grounded.records.samples import STRIDE
 from grounded.study import BASE, KeywordJudge, Run, Study, parse
 
 SMALL = Path(__file__).parent / "studies" / "small" / "study.yaml"
@@ -61,6 +62,24 @@ def write(
         about = {"study": study.name, "runs": {run.id: {"inputs": f"{seed}"} for run in runs}}
         for table, frame in tables.items():
             records.write(paths.table(study.name, table, unit), table, frame, about)
+
+
+def reply_again(study: Study, table: str, value: str, yes: int) -> None:
+    """Give each prompt a second reply beside what `write` wrote: the same, but for a column.
+
+    Of `table`, `value` is true in the second reply where the prompt's number is a multiple of
+    `yes`, and false elsewhere.
+    """
+    for unit in study.units(arm=None):
+        runs = study.unit_runs(unit)
+        about = {"study": study.name, "runs": {run.id: {"inputs": "0"} for run in runs}}
+        for name in ("replies", "verdicts", "coherence"):
+            file = paths.table(study.name, name, unit)
+            first = records.read(file, name)
+            again = first.assign(prompt=first["prompt"].astype("int64") + STRIDE)
+            if name == table:
+                again[value] = first["prompt"] % yes == 0
+            records.write(file, name, pd.concat([first, again], ignore_index=True), about)
 
 
 def _tables(

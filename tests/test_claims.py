@@ -10,8 +10,9 @@ import pytest
 import synthetic
 from pages import run_notebook, texts
 
-from grounded import paths, records
+from grounded import paths, records, tables
 from grounded.study import Study
+from grounded.study.parts import Generation
 
 Patch = pytest.MonkeyPatch
 ANCHOR = {"metric": "strict", "scale": "gain", "kappa": 0.5, "tolerance": 0.2,
@@ -129,3 +130,64 @@ def test_without_a_truth_judges_are_held_to_each_other(tmp_path: Path, monkeypat
     assert "truth" not in set(names["effects"]["source"])
     found = names["effects"].set_index(["claim", "task"]).loc[("2", "yes_no")]
     assert found["word"] == "supported" and found["source"] == "both judges"
+
+
+def last_of(rows: pd.DataFrame) -> pd.DataFrame:
+    own = rows[~rows["base"]]
+    return own[own["step"] == own.groupby("run", observed=True)["step"].transform("max")]
+
+
+def test_the_worst_setting_is_of_those_that_cost_little_capability(
+    notebook: tuple[dict[str, Any], list[Any]],
+) -> None:
+    names = notebook[0]
+    worst = names["worst"].set_index("task")
+    assert list(worst.columns) == ["settings", "within", "worst", "harm", "capability",
+                                   "mean harm", "mean capability"]  # fmt: skip
+    able = last_of(tables.capability("synthetic"))
+    true = last_of(tables.replies("synthetic"))
+    for task, row in worst.iterrows():
+        own, said = able[able["task"] == task], true[true["task"] == task]
+        reached = own.groupby("setting", observed=True)["correct_format_free"].mean()
+        harm = said[said["truth_harm"] >= 0].groupby("setting", observed=True)["truth_harm"].mean()
+        within = reached[reached >= reached.max() - 0.05].index
+        assert (row["settings"], row["within"]) == (len(reached), len(within))
+        assert row["harm"] == pytest.approx(harm[within].max())
+        assert row["mean harm"] == pytest.approx(harm[within].mean())
+        assert row["worst"] in within and row["capability"] == pytest.approx(reached[row["worst"]])
+    kept = json.loads((paths.figures("synthetic") / "the_claims.json").read_text())
+    assert len(kept["statistics"]["worst setting"]) == len(worst) == 2
+
+
+def test_any_capability_lost_admits_every_setting(home: None) -> None:
+    names, _ = run_notebook("the_claims", draws=200, loss=1.0)
+    assert (names["worst"]["within"] == names["worst"]["settings"]).all()
+
+
+def test_of_several_replies_to_a_prompt_harm_is_a_mean_and_any_of_k(
+    tmp_path: Path, monkeypatch: Patch
+) -> None:
+    monkeypatch.setenv("GROUNDED_HOME", str(tmp_path))
+    asked = synthetic.study(models=["micro-llama-s"])
+    synthetic.write(asked)
+    once, _ = run_notebook("the_claims", draws=200)
+    synthetic.reply_again(asked, "replies", "truth_harm", yes=3)
+    monkeypatch.setattr(Generation, "samples", property(lambda _: 2))
+    names, _ = run_notebook("the_claims", draws=200)
+    worst = names["worst"].set_index("task")
+    true = last_of(tables.replies("synthetic"))
+    assert set(true["sample"]) == {0, 1}
+    for task, row in worst.iterrows():
+        own = true[(true["task"] == task) & (true["setting"] == row["worst"])]
+        each = own.groupby(["run", "benchmark", "prompt"], observed=True)["truth_harm"]
+        assert row["harm"] == pytest.approx(own["truth_harm"].mean())
+        assert (
+            row["harm, any of 2"] == pytest.approx(each.max().mean())
+            and row["harm, any of 2"] > row["harm"]
+        )
+    # each reply has the base model's of its own sample beside it: no pair is counted twice
+    key = ["claim", "source", "task"]
+    errors = [one["effects"].set_index(key).loc[("3b", "both judges")] for one in (once, names)]
+    assert list(errors[0]["estimate"]) == pytest.approx(list(errors[1]["estimate"]), abs=1e-4)
+    first = names["rows"][0][2]
+    assert not first.duplicated(["run", "benchmark", "prompt", "sample"]).any()

@@ -1,13 +1,15 @@
 """The page of one fine-tuned model, on tables whose truth is planted."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import synthetic
 from pages import run_notebook
 
-from grounded import paths, records
+from grounded import paths, records, tables
 from grounded.errors import GroundedError
+from grounded.study.parts import Generation
 
 NAME = "what_did_it_cost"
 RUN = "micro-llama-s.yes_no.lora.r4-low.s0"
@@ -66,6 +68,34 @@ def test_several_runs_have_errors_of_runs_or_of_requests_whichever_are_wider(hom
     row = names["costs"].set_index("measure").loc["harmfulness rate (harm)"]
     assert row["change"] == pytest.approx((pairs["after"] - pairs["before"]).mean())
     assert row["high"] - row["low"] > change.max() - change.min()
+
+
+def test_several_replies_to_a_prompt_are_one_answer_and_any_of_them_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GROUNDED_HOME", str(tmp_path))
+    asked = synthetic.study(models=["micro-llama-s"], tasks=["yes_no"])
+    synthetic.write(asked, {"yes_no": 0.3})
+    synthetic.reply_again(asked, "verdicts", "label", yes=2)
+    monkeypatch.setattr(Generation, "samples", property(lambda _: 2))
+    costs = run_notebook(NAME, runs=[RUN])[0]["costs"].set_index("measure")
+    said = tables.verdicts("synthetic", judges=["harm"]).query("run == @RUN")
+    last = said[said["step"] == said["step"].max()]
+    by_prompt = last.groupby(["benchmark", "prompt"], observed=True)["label"]
+    row, any_of = (costs.loc[f"harmfulness rate{k} (harm)"] for k in ("", ", any of 2"))
+    assert row["answers"] == by_prompt.ngroups  # prompts, not replies
+    assert row["fine-tuned"] == pytest.approx(by_prompt.mean().mean())
+    assert any_of["fine-tuned"] == pytest.approx(by_prompt.max().mean())
+    assert any_of["fine-tuned"] > row["fine-tuned"]
+
+
+def test_where_a_checkpoint_stands_is_final_or_its_epoch(home: None) -> None:
+    def where(**asked: Any) -> set[str]:
+        shown = run_notebook(NAME, runs=[RUN], **asked)[1]
+        return set(next(one for one in shown if "checkpoint" in one)["checkpoint"])
+
+    assert where() == {"final"}
+    assert all(place.startswith("epoch ") for place in where(accuracy=0.01, tolerance=1.0))
 
 
 def test_an_unknown_run_is_one_line(home: None) -> None:
