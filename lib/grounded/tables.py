@@ -242,6 +242,8 @@ def _joined(
     file = paths.table(study.name, table, unit)
     found = columns.read(file, table, ["run", "step", *kept], only)
     about = pd.DataFrame(study.unit_runs(unit)).set_index("id")
+    if odd := sorted(set(found["run"].cat.categories) - set(about.index)):
+        raise GroundedError(f"{paths.shown(file)}: run: found {odd[0]}, wanted a run of the study")
     rows = about.loc[found["run"].cat.categories]
     codes = found["run"].cat.codes.to_numpy()
     for name in RUN:
