@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import unquote, urldefrag
 
 import pytest
+from nbformat import NotebookNode
 
 from grounded import paths
 from grounded.errors import GroundedError
@@ -67,6 +68,39 @@ def test_no_link_inside_leads_nowhere(html: Path, pages: dict[Path, Links]) -> N
     assert not lost
 
 
+def test_the_contents_hold_every_notebook_once() -> None:
+    names = [name for _, names in book.contents() for name in names]
+    folder = paths.repository() / "notebooks"
+    assert sorted(names) == sorted(page.stem for page in folder.glob("*.ipynb"))
+    questions = [question for question, _ in book.contents()]
+    assert all(one.endswith("?") and one[0].isupper() and "*" not in one for one in questions)
+
+
+def test_figures_stand_in_the_order_of_the_contents_each_with_its_caption() -> None:
+    text = book._figures("micro")
+    shown = re.findall(r":name: fig-(\w+)", text)
+    assert sorted(shown) == sorted(one.stem for one in paths.figures("micro").glob("*.png"))
+    drawn = [name for _, names in book.contents() for name in names]
+    places = [max(i for i, n in enumerate(drawn) if one.startswith(n)) for one in shown]
+    assert places == sorted(places)
+    assert re.search(r":name: fig-figure_1_epochs\n\n\*\*Figure 1\.\*\* Line: the mean", text)
+    for block in text.split("```{figure}")[1:]:
+        _, caption, links, *_ = block.split("\n\n")
+        assert len(caption) > 60 and links.startswith("[Numbers]")
+
+
+def test_a_caption_is_the_bold_text_after_its_figure_else_the_figure_in_words() -> None:
+    image = {"data": {"image/png": ""}, "metadata": {"image/png": {"alt": "lines"}}}
+    said = [{"data": {"text/markdown": text}, "metadata": {}}
+            for text in ("not bold", "**A.** as\n[b](b.ipynb)", "**C.** no caption")]  # fmt: skip
+    cells = [{"cell_type": "code", "outputs": [one]} for one in (image, image, *said)]
+    page = NotebookNode(cells=[NotebookNode(cell) for cell in cells])
+    assert book.captions(page) == [
+        ("lines", "lines"),
+        ("lines", "**A.** as [b](notebooks/b.ipynb)"),
+    ]
+
+
 def test_every_figure_is_shown_with_its_numbers(html: Path) -> None:
     text = (html / "figures.html").read_text(encoding="utf-8")
     for picture in paths.figures("micro").glob("*.png"):
@@ -74,7 +108,7 @@ def test_every_figure_is_shown_with_its_numbers(html: Path) -> None:
 
 
 def test_a_link_that_leads_nowhere_fails_the_build(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(book, "TREES", "\n\n[lost](notebooks/nowhere.ipynb)\n" + book.TREES)
+    monkeypatch.setattr(book, "TREE", "\n\n[lost](notebooks/nowhere.ipynb)\n" + book.TREE)
     monkeypatch.setattr(book, "BUILD", book.BUILD.with_name("book-broken"))
     monkeypatch.setattr(book, "_explore", lambda *_: None)
     with pytest.raises(GroundedError, match="book: .*nowhere"):

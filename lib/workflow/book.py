@@ -1,21 +1,24 @@
 """`make book`: the repository as a static site in build/book/html, the explorer inside.
 
-The pages are the README, the notebooks as they are committed, a page of all figures, and what
-else is written here. Sphinx runs with every warning an error: a link or a reference that leads
-nowhere fails the build.
+The pages are the README, whose questions are the contents, the notebooks as they are committed, a
+page of all figures with their captions, and what else is written here. Sphinx runs with every
+warning an error: a link or a reference that leads nowhere fails the build.
 """
 
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+from nbformat import NotebookNode
 
 from grounded import paths, study
 from grounded.errors import GroundedError
 from grounded.stages.plan import NOTEBOOKS
 from workflow import notebooks
 from workflow.jobs import Job
-from workflow.notebooks import EXPLORER, QUICKSTART, figure_notebooks
+from workflow.notebooks import EXPLORER, figure_notebooks
 from workflow.run_notebook import execute
 
 ROOT = paths.repository()
@@ -29,46 +32,45 @@ BESIDE = (
     *(f"data/{name}/study.yaml" for name in ("micro", "paper", "colab", "crossed")),
     "tests", "lib/grounded", "lib/workflow", "figures",
 )  # fmt: skip
-TREES = """
-
+TREE = """
 ```{{toctree}}
 :hidden:
-:caption: The study
-{study}
-```
-
-```{{toctree}}
-:hidden:
-:caption: Results
-figures
-{results}
-```
-
-```{{toctree}}
-:hidden:
-:caption: About
-{about}
+:caption: {caption}
+{pages}
 ```
 """
 FIGURES = """\
 # All figures
 
-Each with the numbers that are drawn, the statistics, and the notebook that drew it. Of the study
-`{name}`: tiny models of an invented world, and facts about no others. FIRST
+In the order in which the notebooks are read, each under the question that it answers. Of the study
+`{name}`: tiny models of an invented world, and facts about no others. Everything at once, to play
+with: <a href="explorer.html">the explorer</a>.
+"""
+QUESTION = """
+## {question}
+
+Drawn by [{notebook}](notebooks/{notebook}.ipynb).
 """
 FIGURE = """
-(fig-{name})=
-## {title}
-
 ```{{figure}} figures/{study}/{name}.png
-:alt: {title}
-:name: picture-{name}
+:alt: {alt}
+:name: fig-{name}
 
-Numbers: [CSV](figures/{study}/{name}.csv). Statistics:
-[JSON](figures/{study}/{statistics}.json). Picture: [SVG](figures/{study}/{name}.svg). Drawn by
-[{notebook}](notebooks/{notebook}.ipynb).
+{caption}
+
+[Numbers](figures/{study}/{name}.csv), [statistics](figures/{study}/{statistics}.json),
+[SVG](figures/{study}/{name}.svg)
 ```
 """
+ROW = re.compile(r"^\| (.+\?) \| (.*\.ipynb\).*) \|$", re.M)
+LINK = re.compile(r"\(notebooks/(\w+)\.ipynb\)")
+
+
+def contents() -> list[tuple[str, list[str]]]:
+    """The questions of the README, in its order, each with the notebooks that answer it."""
+    rows = ROW.findall((ROOT / "README.md").read_text(encoding="utf-8"))
+    questions = ((question.replace("*", ""), LINK.findall(links)) for question, links in rows)
+    return [(question[0].upper() + question[1:], names) for question, names in questions]
 
 
 def build(name: str) -> Path:
@@ -130,27 +132,54 @@ def _copy(source: Path) -> None:
 
 
 def _trees() -> str:
-    """The contents, as Sphinx wants them at the end of the first page."""
-    stages = [QUICKSTART, *NOTEBOOKS.values()]
-    return TREES.format(
-        study="\n".join(f"notebooks/{name}" for name in stages),
-        results="\n".join(f"notebooks/{name}" for name in (*figure_notebooks(), EXPLORER)),
-        about="\n".join(page.removesuffix(".md") for page in PAGES if page != "README.md"),
-    )
+    """The contents by question, as Sphinx wants them at the end of the first page."""
+    asked = contents()
+    single = [f"{question} <notebooks/{names[0]}>" for question, names in asked if not names[1:]]
+    trees = {"By question": ["All figures <figures>", *single]}
+    trees |= {q: [f"notebooks/{name}" for name in names] for q, names in asked if names[1:]}
+    trees["About"] = [page.removesuffix(".md") for page in PAGES if page != "README.md"]
+    return "\n" + "".join(TREE.format(caption=c, pages="\n".join(p)) for c, p in trees.items())
 
 
 def _figures(name: str) -> str:
-    """The page of all figures, with a label each to refer to."""
-    folder, text = ROOT / "figures" / name, FIGURES.format(name=name)
-    for file in sorted(folder.glob("*.png")):
-        notebook = max((n for n in figure_notebooks() if file.stem.startswith(n)), key=len)
-        title = file.stem.replace("_", " ").capitalize()
-        about = file.stem if file.with_suffix(".json").exists() else notebook
-        text += FIGURE.format(
-            name=file.stem, title=title, study=name, notebook=notebook, statistics=about
-        )
-    link = '<a href="explorer.html">the explorer</a>'
-    return text.replace("FIRST", f"Everything at once, to play with: {link}.", 1)
+    """The page of all figures, by question, with a label each to refer to."""
+    folder, text, drawn = paths.figures(name), FIGURES.format(name=name), figure_notebooks()
+    for question, (notebook, *_) in contents():
+        if notebook not in drawn:
+            continue
+        text += QUESTION.format(question=question, notebook=notebook)
+        own = sorted(
+            folder.glob(f"{notebook}*.png"), key=lambda one: (one.stem != notebook, one.stem)
+        )  # its first figure has its name
+        shown = captions(notebooks.read(paths.notebook(notebook)))
+        if len(own) != len(shown):
+            raise GroundedError(
+                f"notebooks/{notebook}.ipynb: found {len(shown)} figures in it, wanted "
+                f"{len(own)}, as figures/{name} has"
+            )
+        for file, (alt, caption) in zip(own, shown, strict=True):
+            about = file.stem if file.with_suffix(".json").exists() else notebook
+            text += FIGURE.format(
+                name=file.stem, study=name, alt=alt, caption=caption, statistics=about
+            )
+    return text
+
+
+def captions(page: NotebookNode) -> list[tuple[str, str]]:
+    """Of each figure that an executed notebook shows: it in words, and its caption.
+
+    The caption is the Markdown in bold that comes next; without one the words stand in for it.
+    """
+    found: list[tuple[str, str]] = []
+    for output in (one for cell in page.cells for one in cell.get("outputs", [])):
+        alt = output.get("metadata", {}).get("image/png", {}).get("alt")
+        said = " ".join(output.get("data", {}).get("text/markdown", "").split())
+        if alt:
+            found.append((alt, alt))
+        elif said.startswith("**") and found and found[-1][0] == found[-1][1]:
+            links = re.sub(r"\]\((\w+\.ipynb)\)", r"](notebooks/\1)", said)
+            found[-1] = (found[-1][0], links)
+    return found
 
 
 def main(name: str = "micro") -> int:

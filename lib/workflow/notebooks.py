@@ -16,7 +16,7 @@ LARGEST = 500_000  # bytes of a committed notebook: GitHub shows it, and clones 
 
 
 def figure_notebooks() -> list[str]:
-    """The notebooks that draw, in reading order: all but tour, explorer and stages."""
+    """The notebooks that draw, by name: all but tour, explorer and stages."""
     names = sorted(path.stem for path in (paths.repository() / "notebooks").glob("*.ipynb"))
     return [name for name in names if name not in (QUICKSTART, EXPLORER, *NOTEBOOKS.values())]
 
