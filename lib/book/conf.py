@@ -12,7 +12,6 @@ nb_execution_mode = "off"  # pages show what was committed
 nb_mime_priority_overrides = [("html", "image/png", 0)]
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
-numfig = True
 root_doc = "README"
 html_theme = "sphinx_book_theme"
 html_title = project
