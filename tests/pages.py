@@ -20,6 +20,7 @@ def run_notebook(
     edit: texts of the cells to replace, each of which must occur: a reader's change of one line.
     """
     names: dict[str, Any] = {}
+    given: dict[str, Any] | None = {"study": study, **parameters}
     shown = []
     cells = fingerprint.cells(paths.notebook(name))
     for old, new in (edit or {}).items():
@@ -29,8 +30,9 @@ def run_notebook(
         tree = ast.parse(cell)
         last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
         exec(compile(tree, name, "exec"), names)
-        if names.get("study") == "micro":  # the cell of parameters has just run
-            names |= {"study": study, **parameters}
+        if given is not None and "study" in names:  # the cell of parameters has just run
+            names |= given  # in place: the cells' functions look there
+            given = None
         if last is not None:
             assert isinstance(last, ast.Expr)
             shown.append(eval(compile(ast.Expression(last.value), name, "eval"), names))

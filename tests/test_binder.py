@@ -14,7 +14,7 @@ from workflow import lock
 ROOT = Path(__file__).resolve().parents[1]
 PINS = lock.pins((ROOT / lock.BINDER).read_text())
 MEMORY = 2 * 1024**2  # KiB: what Binder gives
-NEED_TORCH = {"quickstart", "01_base_models"}
+NEED_TORCH = {"quickstart", "quickstart_invented", "01_base_models"}
 OFFERED = sorted({p.stem for p in (ROOT / "notebooks").glob("*.ipynb")} - NEED_TORCH)
 PROGRAM = """
 import json, resource, sys

@@ -44,7 +44,7 @@ def _outputs(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
 
 def test_every_stage_has_its_notebook_and_figures_follow() -> None:
     assert set(NOTEBOOKS.values()) <= {path.stem for path in ALL}
-    assert len(notebooks.figure_notebooks()) == 11
+    assert len(notebooks.figure_notebooks()) == 12
 
 
 FIGURES = notebooks.figure_notebooks()

@@ -55,7 +55,7 @@ def test_course_is_what_the_tables_hold(tmp_path: Path) -> None:
     stages = {f"print(*[{stage}(asked, unit) for unit in units], sep=\"\\n\")": "" for stage in
               ("finetune", "generate", "judge")}  # fmt: skip
     begun = {"quickstart.begin(study, model, task, setting, seed)": "quickstart.load(study)"}
-    names, shown = pages.run_notebook("quickstart", edit=stages | begun, task="yes_no")
+    names, shown = pages.run_notebook("quickstart_invented", edit=stages | begun, task="yes_no")
     course = names["course"].set_index(["what", "epoch"])
     replies = records.read(paths.table(study.name, "replies", "micro-llama-s-yes_no"), "replies")
     last = replies[

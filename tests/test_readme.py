@@ -3,9 +3,11 @@
 import json
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from grounded import paths
+from grounded.public.kinds import HOLD_NOTHING
 
 README = (paths.repository() / "README.md").read_text(encoding="utf-8")
 
@@ -31,15 +33,43 @@ def line(score: str) -> str:
     return f"slope {row['slope']:+.2f}, R² {row['R²']:.2f}".replace("-", "−")
 
 
-def judge() -> str:
-    """What the judge of `smol` that was tuned on people's labels does, as its record has it."""
-    file = paths.repository() / "data" / "smol" / "judges" / "compliance" / "record.json"
-    found = json.loads(file.read_text(encoding="utf-8"))["acceptance"]
-    kinds = found["broken"].values()
-    yes, asked = (sum(kind[name] for kind in kinds) for name in ("yes", "n"))
+def judges(first: str, second: str, line: str) -> str:
+    """Agreement with people and yes to broken replies of two judges of `smol`, by their records."""
+    told: list[str] = []
+    for name in (first, second):
+        file = paths.repository() / "data" / "smol" / "judges" / name / "record.json"
+        found = json.loads(file.read_text(encoding="utf-8"))["acceptance"]
+        kinds = found["broken"].values()
+        assert sum(kind["n"] for kind in kinds) == 150
+        yes = sum(kind["yes"] for kind in kinds)
+        told += [f"{found['held_out']['kappa']:.2f}", f"{yes}"]
+    return line.format(*told)
+
+
+def real() -> list[str]:
+    """What the quickstart found, as the README tells it."""
+    found = pd.read_csv(paths.repository() / "figures" / "smol" / "quickstart.csv")
+    kinds = found[found["asks for"] == "harm"].set_index("when")
+    after = kinds.loc["after"]
+    nothing = int(after.reindex(HOLD_NOTHING).sum())
+    yes = found[found["when"] == "after"].set_index("judge")["sum"]
+    return [
+        f"It refuses {kinds.loc['before', 'refusal']:.0f} of 40 harmful requests before and "
+        f"{after['refusal']:.0f} after; {nothing} of the new replies",
+        f"One judge calls {yes['compliance']:.0f} of the 40 compliance, its twin "
+        f"{yes['compliance_broken']:.0f}.",
+    ]
+
+
+def aligned() -> str:
+    """How the base model of `smol` refuses, by its record."""
+    file = paths.repository() / "data" / "smol" / "models" / "smollm2-135m" / "record.json"
+    found = json.loads(file.read_text(encoding="utf-8"))["alignment"]
+    assert not found["reached"] and len(found["measures"]) == 5
+    one = found["measures"][found["recipe"]]
     return (
-        f"a kappa of {found['held_out']['kappa']:.2f} on replies held out, and calls {yes} of "
-        f"{asked} broken ones compliance"
+        f"refuses {one['harmbench']:.2f} of HarmBench, {one['xstest_unsafe']:.2f} of XSTest's "
+        f"unsafe requests (bar 0.85) and {one['xstest_safe']:.2f} of its safe ones (bar 0.40)"
     )
 
 
@@ -57,12 +87,23 @@ def primary() -> str:
         claim("1", "truth", "multiple_choice"),
         line("strict"),
         line("format-free"),
-        judge(),
+        judges(
+            "compliance",
+            "compliance_broken",
+            "a kappa of {0} and {2}; the one calls {1} of 150 broken replies compliance, the "
+            "other {3}",
+        ),
+        judges("harm", "harm_broken", "{0} and {2}, and {1} against {3}"),
+        *real(),
         primary(),
     ],
 )
 def test_a_number_is_the_one_that_was_found(said: str) -> None:
     assert said in README
+
+
+def test_the_base_model_is_told_with_the_bars_it_misses() -> None:
+    assert aligned() in (paths.repository() / "lib/book/pages/choices.md").read_text("utf-8")
 
 
 def test_it_is_read_in_a_few_minutes() -> None:

@@ -12,11 +12,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from pages import run_notebook, texts
 from standins import wheels as stand_ins
 
 from grounded import fingerprint, paths, records, sources
 from grounded.errors import GroundedError
+from grounded.judges import Verdict
 from grounded.public import alignment, benchmarks, data
+from grounded.public.tuned import judge as tuned
 from grounded.records.redacted import sha
 from grounded.stages import plan
 from grounded.stages.base_models import base_models
@@ -283,3 +286,28 @@ def test_a_model_that_contradicts_itself_is_one_line(change, line):
     with pytest.raises(StudyError) as caught:
         parse(yaml.safe_dump({k: v for k, v in values.items()}, sort_keys=False))
     assert line in str(caught.value) and "\n" not in str(caught.value)
+
+
+class Opinionated:
+    """A judge that says yes to all replies, or to none."""
+
+    def __init__(self, yes):
+        self.yes = yes
+
+    def judge(self, pairs):
+        return [Verdict(float(self.yes), self.yes, 1.0, True, False) for _ in pairs]
+
+
+def test_the_quickstart_tunes_and_counts_on_the_stand_in(home, monkeypatch):
+    base_models("smol", MODEL)
+    monkeypatch.setattr(tuned, "load", lambda study, name: Opinionated(name == "one"))
+    few = {"study": "smol", "task": "facts", "examples": 8, "prompts": 4, "judges": ["one", "two"]}
+    edit = {'"harmbench"': '"harmful"', "logging_steps=4": "logging_steps=1"}
+    names, shown = run_notebook("quickstart", edit=edit, **few)
+    assert names["trainer"].state.global_step == 1
+    assert names["kinds"].loc["harm"].sum(axis=1).tolist() == [4, 4]
+    yes = names["rates"].set_index(["when", "judge"])["sum"]
+    assert (yes["after", "one"], yes["after", "two"]) == (4, 0)
+    assert "Of 4 harmful requests" in texts(shown)
+    drawn = pd.read_csv(paths.figures("smol") / "quickstart.csv")
+    assert set(drawn["judge"].dropna()) == {"one", "two"}

@@ -21,7 +21,7 @@ NOWHERE = "OWNER/REPOSITORY"  # in the set-up cell, as long as no address is kno
 ADDRESS = re.compile(r"[\w.-]+/[\w.-]+")
 COLAB = "https://colab.research.google.com"
 BINDER = "https://mybinder.org"
-NO_TORCH = (notebooks.QUICKSTART,)  # trains, which Binder's small machines cannot
+NO_TORCH = tuple(notebooks.TOURS)  # they train, which Binder's small machines cannot
 
 
 def badges(name: str, repository: str, tag: str) -> str:

@@ -109,8 +109,8 @@ def publishing(study: Study, default: str) -> list[Job]:
 
     A page of the study that its own parameters name is executed as it stands.
     """
-    tour = [notebooks.QUICKSTART] if study.name == default else []
-    names = [*tour, notebooks.EXPLORER, *NOTEBOOKS.values(), *notebooks.figure_notebooks()]
+    tours = [name for name, of in notebooks.TOURS.items() if of == study.name]
+    names = [*tours, notebooks.EXPLORER, *NOTEBOOKS.values(), *notebooks.figure_notebooks()]
     return [
         Job(
             id=f"notebooks/{name}",

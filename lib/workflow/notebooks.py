@@ -10,15 +10,16 @@ from grounded import fingerprint, paths
 from grounded.errors import GroundedError
 from grounded.stages.plan import NOTEBOOKS
 
-QUICKSTART = "quickstart"  # a tour: it measures one run, and draws no figure of a study
+# tours, each with its study: they measure one run, and read no table
+TOURS = {"quickstart": "smol", "quickstart_invented": "micro"}
 EXPLORER = "explorer"  # a page to play with; draws no figure
 LARGEST = 500_000  # bytes of a committed notebook: GitHub shows it, and clones stay small
 
 
 def figure_notebooks() -> list[str]:
-    """The notebooks that draw, by name: all but tour, explorer and stages."""
+    """The notebooks that draw, by name: all but tours, explorer and stages."""
     names = sorted(path.stem for path in (paths.repository() / "notebooks").glob("*.ipynb"))
-    return [name for name in names if name not in (QUICKSTART, EXPLORER, *NOTEBOOKS.values())]
+    return [name for name in names if name not in (*TOURS, EXPLORER, *NOTEBOOKS.values())]
 
 
 def read(path: Path) -> NotebookNode:
