@@ -142,7 +142,7 @@ def mine(tmp_path, monkeypatch):
     return Mine(tmp_path)
 
 
-def model(**place: str) -> dict[str, Any]:
+def model(**place: Any) -> dict[str, Any]:
     return {"my-base": {"source": "public", "family": "qwen3", "size": 0.001} | place}
 
 

@@ -8,6 +8,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -301,7 +302,8 @@ class Opinionated:
 def test_the_quickstart_tunes_and_counts_on_the_stand_in(home, monkeypatch):
     base_models("smol", MODEL)
     monkeypatch.setattr(tuned, "load", lambda study, name: Opinionated(name == "one"))
-    few = {"study": "smol", "task": "facts", "examples": 8, "prompts": 4, "judges": ["one", "two"]}
+    few: Any = {"study": "smol", "task": "facts", "examples": 8, "prompts": 4,
+                "judges": ["one", "two"]}  # fmt: skip
     edit = {'"harmbench"': '"harmful"', "logging_steps=4": "logging_steps=1"}
     names, shown = run_notebook("quickstart", edit=edit, **few)
     assert names["trainer"].state.global_step == 1

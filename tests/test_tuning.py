@@ -20,12 +20,12 @@ from grounded.public.tuned.labelled import Labelled
 from grounded.stages.base_models import base_models
 from grounded.stages.plan import Plan
 from grounded.stages.status import status
-from grounded.study import load
+from grounded.study import TunedJudge, load
 
 FIRST = stand_in.TUNED | {
     "epochs": 40, "batch_size": 8, "learning_rate": 0.02, "rank": 8, "alpha": 16.0
 }  # fmt: skip
-JUDGES = {"harm": FIRST, "more": FIRST | {"after": "harm"}}
+JUDGES = {"harm": FIRST, "more": FIRST | {"after": "harm", "taught": 0.25, "broken": 0.5}}
 ASKED = ("green lamp", "paper walk")
 
 
@@ -105,7 +105,7 @@ def test_a_judge_is_tuned_once_and_its_record_tells_what_it_learned(home):
 def test_the_second_version_goes_on_from_the_first_and_meets_broken_replies(home):
     folders = [paths.judge("my_data", name) for name in ("harm", "more")]
     record = json.loads((folders[1] / paths.RECORD).read_text())["acceptance"]
-    assert record["taught"]["examples"] == 2 * (80 // tuning.SHARE)
+    assert record["taught"]["examples"] == 20 + 10  # a quarter of 80, and half as many broken ones
     assert record["recipe"]["after"] == "harm"
     weights = [load_file(folder / "adapter_model.safetensors") for folder in folders]
     moved = [(weights[1][name] - one).float().norm() for name, one in weights[0].items()]
@@ -118,12 +118,19 @@ def test_the_second_version_goes_on_from_the_first_and_meets_broken_replies(home
     assert states == {"my-base": "current", "harm": "stale", "more": "stale"}
 
 
-def test_who_goes_on_meets_as_many_broken_replies_as_completions():
-    some = tuning.mixed(people(), 3)
-    kept, met = some[: len(some) // 2], some[len(some) // 2 :]
-    assert len(kept) == len(met) == len(people()) // tuning.SHARE
-    assert set(kept) <= set(people()) and not any(one.yes for one in met)
-    assert tuning.mixed(people(), 3) == some != tuning.mixed(people(), 4)
+def test_a_judge_meets_its_share_of_completions_and_of_broken_replies():
+    some = people()
+    one = parse_judge(taught=0.25, broken=0.5)
+    met = tuning.mixed(some, one)
+    kept, broke = met[: len(some) // 4], met[len(some) // 4 :]
+    assert len(broke) == len(some) // 8 and not any(reply.yes for reply in broke)
+    assert set(kept) < set(some)
+    assert tuning.mixed(some, one) == met != tuning.mixed(some, parse_judge(0.25, 0.5, seed=4))
+    assert tuning.mixed(some, parse_judge(1.0, 0.0)) == some
+
+
+def parse_judge(taught, broken, seed=3):
+    return TunedJudge.model_validate(FIRST | {"taught": taught, "broken": broken, "seed": seed})
 
 
 def test_the_same_study_gives_the_same_adapter(home, tmp_path):
