@@ -1,5 +1,6 @@
 """The page of one fine-tuned model, on tables whose truth is planted."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -101,3 +102,17 @@ def test_where_a_checkpoint_stands_is_final_or_its_epoch(home: None) -> None:
 def test_an_unknown_run_is_one_line(home: None) -> None:
     with pytest.raises(GroundedError, match="runs: found 'nobody', wanted runs of synthetic"):
         run_notebook(NAME, runs=["nobody"])
+
+
+def test_a_judge_tuned_on_labels_is_corrected_by_its_errors_on_those_held_out(home: None) -> None:
+    held = {"sensitivity": 0.9, "specificity": 0.8, "kappa": 0.7, "n": 50}
+    record = paths.judge("synthetic", "harm") / paths.RECORD
+    record.parent.mkdir(parents=True)
+    record.write_text(json.dumps({"acceptance": {"held_out": held}}))
+    edit = {"isinstance(one, TunedJudge)": 'name == "harm"', "if len(other):": "if False:"}
+    names, _ = run_notebook(NAME, edit=edit, runs=[RUN])
+    one = names["believed"].loc["harm"]
+    row = names["costs"].set_index("measure").loc["harmfulness rate (harm)"]
+    assert one["rate"] == pytest.approx(row["fine-tuned"], abs=0.02)  # missing verdicts apart
+    wanted = min(max((one["rate"] + 0.8 - 1) / (0.9 + 0.8 - 1), 0), 1)
+    assert one["corrected"] == pytest.approx(wanted) and one["replies"] == 50
