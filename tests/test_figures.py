@@ -43,7 +43,8 @@ def test_the_layout_of_the_picture_holds_for_every_form(
     shown = save.figure(drawn, study, "probe", pd.DataFrame({"x": [1]}), "a probe")
     after = axes.get_position().bounds
     assert before != after and drawn.get_layout_engine() is None
-    assert shown.alt == "a probe" and shown.data.startswith(b"\x89PNG") and not plt.get_fignums()
+    assert shown.alt == "a probe" and shown.data.startswith(b"\x89PNG")
+    assert not plt.fignum_exists(drawn.number)  # type: ignore[attr-defined]
     kept = {file.name for file in paths.figures("synthetic").iterdir()}
     assert kept == {"probe.png", "probe.svg", "probe.csv"}
 
