@@ -67,6 +67,10 @@ def test_a_figure_notebook_shows_its_rate_its_formula_and_its_plot(name: str) ->
     drawn = {f.attr for f in called if isinstance(f.value, ast.Name) and f.value.id == "sns"}
     assert drawn - THEME
     assert paths.notebook(name).stat().st_size < 500_000
+
+
+@pytest.mark.parametrize("name", [*FIGURES, *notebooks.TOURS])
+def test_a_cell_is_read_at_a_glance(name: str) -> None:
     lines = [cell.split("\n") for cell in fingerprint.cells(paths.notebook(name))]
     assert max(map(len, lines)) <= 25
 
