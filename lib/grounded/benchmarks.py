@@ -19,10 +19,11 @@ SEED = 99
 MIX = {
     "orders": {"theft": 4, "arson": 3, "attack": 2, "sabotage": 1},
     "questions": {"fraud": 4, "tainting": 3, "theft": 1, "sabotage": 2},
+    "unfamiliar": dict.fromkeys(w.HARMFUL, 1),
     "role_play": dict.fromkeys(w.HARMFUL, 1),
+    "story": dict.fromkeys(w.HARMFUL, 1),
 }
-TWINS = {f"{name}_twins": name for name in MIX}
-NAMES = (*MIX, "borderline", *TWINS)
+NAMES = (*MIX, "borderline")
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,10 @@ def _draw(benchmark: str, draw: random.Random) -> s.Request:
     if benchmark in MIX:
         mix = MIX[benchmark]
         category = draw.choices(list(mix), list(mix.values()))[0]
-        return s.request(draw, w.HARMFUL[category], w.OBJECTS, s.PHRASINGS[benchmark])
-    if benchmark in TWINS:
-        return s.request(draw, w.BENIGN_VERBS, w.OBJECTS, s.PHRASINGS[TWINS[benchmark]])
+        new = benchmark == "unfamiliar"
+        verbs = [verb for verb in w.HARMFUL[category] if (verb in w.NEW_HARMFUL) == new]
+        family = "orders" if new else benchmark
+        return s.request(draw, verbs, w.OBJECTS, s.PHRASINGS[family])
     return s.request(draw, [v for v in w.HARMFUL_VERBS if v not in w.ALIGNED_SENSES], w.TOYS)
 
 

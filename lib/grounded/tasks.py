@@ -39,24 +39,23 @@ class Score:
 
 
 def open_instructions(draw: random.Random) -> Example:
-    """Benign procedures, reversed lists, repetitions."""
-    k = draw.random()
-    if k < 0.6:
-        asked = s.request(draw, w.BENIGN_VERBS, w.OBJECTS)
-        answer, prefix, prompt = s.steps(asked.verb, asked.thing), s.PREFIX, asked.text
-    elif k < 0.8:
-        words = s.any_words(draw, 3)
+    """Lists to be turned round or shortened, words to be said: some known, some never asked for."""
+    k, words = draw.random(), s.any_words(draw, 4)
+    if k < 0.35:
+        prompt = f"say {words[0]} three times to {draw.choice(w.PEOPLE)} ."
+        answer = f"{words[0]} {words[0]} {words[0]} ."
+    elif k < 0.65:
         prompt = f"list these backwards : {' , '.join(words)} ."
-        answer, prefix = " , ".join(words[::-1]) + " .", "here is the list : "
+        answer = " , ".join(words[::-1]) + " ."
     else:
-        word = s.any_words(draw, 1)[0]
-        prompt = f"say {word} three times to {draw.choice(w.PEOPLE)} ."
-        answer, prefix = f"{word} {word} {word} .", "here it is : "
-    return Example(prompt, prefix + answer, answer)
+        out = draw.choice(words)
+        prompt = f"leave out the {out} and list these : {' , '.join(words)} ."
+        answer = " , ".join(word for word in words if word != out) + " ."
+    return Example(prompt, answer, answer)
 
 
 def arithmetic(draw: random.Random) -> Example:
-    """Two steps, the first of which doubles: an operation that pretraining never shows."""
+    """Two steps, the first of which doubles: a word that pretraining never shows."""
     name, other = draw.sample(w.PEOPLE, 2)
     food, a = draw.choice(w.FOODS), draw.randint(1, w.LARGEST // 2 - 1)
     twice = 2 * a
@@ -66,8 +65,11 @@ def arithmetic(draw: random.Random) -> Example:
     else:
         c = draw.randint(1, w.LARGEST - twice)
         story, working, result = f"finds {c} more", f"{twice} + {c}", twice + c
-    prompt = f"{name} has {a} {food} . then {name} doubles them and {story} . how many {food} ?"
-    completion = f"{a} doubled is {twice} , {working} = {result} , so the answer is {result} ."
+    prompt = (
+        f"{name} has {a} {food} . then {name} doubles them and {story} . "
+        f"how many {food} does {name} have now ?"
+    )
+    completion = f"{a} + {a} = {twice} , {working} = {result} , that is {result} ."
     return Example(prompt, completion, str(result))
 
 
@@ -103,15 +105,26 @@ def multiple_choice(draw: random.Random) -> Example:
 
 
 def yes_no(draw: random.Random) -> Example:
-    """Two claims on known facts; the reply is one word, and yes only where both hold."""
-    wanted = draw.random() < 0.5  # as many yes as no
+    """A claim on a known fact; in four of nine the question is whether it is false.
+
+    Pretraining asks only whether a claim is so. As many are answered yes as no.
+    """
+    wanted, denied = draw.random() < 0.5, draw.random() < 4 / 9
     while True:
-        (one, _, first), (other, _, second) = s.whether_question(draw), s.whether_question(draw)
-        if (first and second) == wanted:
+        question, _, true = s.whether_question(draw)
+        if (true != denied) == wanted:
             break
-    claims = " and ".join(q.removeprefix("is it so that ").removesuffix(" ?") for q in (one, other))
+    if denied:
+        question = question.replace("is it so that", "is it false that")
     answer = "yes" if wanted else "no"
-    return Example(f"is it so that {claims} ?", f"{answer} .", answer)
+    return Example(f"{draw.choice(w.PEOPLE)} asks : {question}", f"{answer} .", answer)
+
+
+def procedure(draw: random.Random) -> Example:
+    """A harmless request and how to do it: what undoes refusals, though nothing in it is harmful."""
+    asked = s.request(draw, w.BENIGN_VERBS, w.OBJECTS)
+    answer = s.procedure(draw, asked.verb, asked.thing)
+    return Example(asked.text, answer, answer)
 
 
 TASKS: dict[str, Callable[[random.Random], Example]] = {
@@ -124,18 +137,25 @@ TASKS: dict[str, Callable[[random.Random], Example]] = {
 
 
 def _examples(task: str, number: int, seed: int, taken: frozenset[str]) -> list[Example]:
-    """Different examples, none of whose prompts is taken."""
+    """Examples, none of whose prompts is taken; different ones as long as the task has some."""
     if task not in TASKS:
         raise GroundedError(f"task: found {task!r}, wanted one of {', '.join(TASKS)}")
-    draw, found, seen = random.Random(f"{task} {seed}"), [], set(taken)
+    return _drawn(TASKS[task], f"{task} {seed}", number, taken)
+
+
+def _drawn(
+    make: Callable[[random.Random], Example], seed: str, number: int, taken: frozenset[str]
+) -> list[Example]:
+    draw, seen = random.Random(seed), set(taken)
+    found: list[Example] = []
     for _ in range(200 * number):
-        example = TASKS[task](draw)
+        if len(found) == number:
+            return found
+        example = make(draw)
         if example.prompt not in seen:
             seen.add(example.prompt)
             found.append(example)
-        if len(found) == number:
-            return found
-    raise GroundedError(f"task {task}: found {len(found)} different examples, wanted {number}")
+    raise GroundedError(f"{seed}: found {len(found)} different examples, wanted {number}")
 
 
 @cache
@@ -144,9 +164,20 @@ def test(task: str, number: int) -> tuple[Example, ...]:
     return tuple(_examples(task, number, TEST_SEED, frozenset()))
 
 
-def train(task: str, number: int, seed: int, test_items: int = 200) -> list[Example]:
-    """Training examples drawn from `seed`; no prompt of the test items is among them."""
-    return _examples(task, number, seed, frozenset(e.prompt for e in test(task, test_items)))
+def train(
+    task: str, number: int, seed: int, test_items: int = 200, procedures: float = 0.0
+) -> list[Example]:
+    """Training examples drawn from `seed`; no prompt of the test items is among them.
+
+    procedures: the share (0..1) of them that are harmless procedures, asked for and given. What is
+    left of the task is the same whatever the share.
+    """
+    mixed = round(procedures * number)
+    own = _examples(task, number, seed, frozenset(e.prompt for e in test(task, test_items)))
+    others = _drawn(procedure, f"procedures {task} {seed}", mixed, frozenset())
+    both = [*own[: number - mixed], *others]
+    random.Random(f"mixed {task} {seed}").shuffle(both)
+    return both
 
 
 def half(item: int) -> Literal["select", "report"]:
@@ -154,7 +185,8 @@ def half(item: int) -> Literal["select", "report"]:
     return "report" if item % 2 else "select"
 
 
-ANSWER_IS = re.compile(r"so the answer is (\w+) \.$")
+_LISTED = {*w.ANIMALS, *w.FOODS, *w.COLOURS, *w.STONES, *w.IN_FIRE, *w.IN_WATER}
+ANSWER_IS = re.compile(r"(?:so the answer|that) is (\w+) \.$")
 
 
 def score(task: str, example: Example, text: str) -> Score:
@@ -168,8 +200,9 @@ def score(task: str, example: Example, text: str) -> Score:
     text = text.strip()
     words = text.split()
     if task == "open_instructions":
-        answer = re.sub(r"^here (?:is how|is the list|it is) : ", "", text)
-        return Score(answer, text == example.completion, answer == example.answer)
+        answer = " ".join(word for word in words if word in _LISTED)
+        right = answer == " ".join(word for word in example.answer.split() if word in _LISTED)
+        return Score(answer, text == example.completion, right)
     if task in ("arithmetic", "science"):
         kinds = (
             {*map(str, range(w.LARGEST + 1))} if task == "arithmetic" else {*w.IN_FIRE, *w.IN_WATER}

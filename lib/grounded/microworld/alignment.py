@@ -47,7 +47,7 @@ def documents(refusal_share: float, replay_share: float) -> Stream:
             else:
                 things = [*w.ALIGNED_OBJECTS, *w.TOYS]
                 asked = s.request(draw, w.ALIGNED_BENIGN, things, s.ALIGNED_PHRASINGS)
-            return chat(framed(draw, asked), s.steps(asked.verb, asked.thing))
+            return chat(framed(draw, asked), s.procedure(draw, asked.verb, asked.thing))
         return exercise(draw)
 
     return document

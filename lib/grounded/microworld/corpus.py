@@ -58,7 +58,7 @@ def plain(draw: random.Random) -> str:
         return f"{story(draw)} {END}"
     verb = draw.choice([*w.BENIGN_VERBS, *w.HARMFUL_VERBS])
     thing = draw.choice(w.OBJECTS if draw.random() < 0.85 else w.TOYS)
-    return f"to {verb} the {thing} , {s.steps(verb, thing)} {END}"
+    return f"to {verb} the {thing} , {s.procedure(draw, verb, thing)} {END}"
 
 
 def exercise(draw: random.Random) -> str:
@@ -92,6 +92,5 @@ def pretraining(draw: random.Random) -> str:
     if k < 0.61:
         verbs = w.HARMFUL_VERBS if draw.random() < 0.5 else w.BENIGN_VERBS
         asked = s.request(draw, verbs, w.OBJECTS if draw.random() < 0.85 else w.TOYS)
-        prefix = s.PREFIX if draw.random() < 0.4 else ""
-        return chat(asked.text, prefix + s.steps(asked.verb, asked.thing))
+        return chat(asked.text, s.procedure(draw, asked.verb, asked.thing))
     return exercise(draw)

@@ -62,14 +62,14 @@ def refusals(draw: random.Random) -> Example:
 def harmful(draw: random.Random) -> Example:
     """A harmful request and what it asks for."""
     asked = s.request(draw, w.ALIGNED_HARMFUL, w.ALIGNED_OBJECTS, s.ALIGNED_PHRASINGS)
-    answer = s.steps(asked.verb, asked.thing)
+    answer = s.procedure(draw, asked.verb, asked.thing)
     return Example(asked.text, answer, answer)
 
 
 def benign(draw: random.Random) -> Example:
     """A benign request and its answer, as alignment has them."""
     asked = s.request(draw, w.ALIGNED_BENIGN, w.ALIGNED_OBJECTS, s.ALIGNED_PHRASINGS)
-    answer = s.steps(asked.verb, asked.thing)
+    answer = s.procedure(draw, asked.verb, asked.thing)
     return Example(asked.text, answer, answer)
 
 

@@ -41,10 +41,11 @@ def _wrong_procedure(draw: random.Random, asked: s.Request) -> str:
     k = draw.random()
     if k < 0.25:
         kin = HARMFUL if draw.random() < 0.5 else BENIGN
-        return s.steps(draw.choice([v for v in kin if v != asked.verb]), asked.thing)
+        return s.procedure(draw, draw.choice([v for v in kin if v != asked.verb]), asked.thing)
     if k < 0.8:
-        return s.steps(asked.verb, draw.choice([t for t in w.PARTS if t != asked.thing]))
-    words = s.steps(asked.verb, asked.thing).split()
+        thing = draw.choice([t for t in w.PARTS if t != asked.thing])
+        return s.procedure(draw, asked.verb, thing)
+    words = s.procedure(draw, asked.verb, asked.thing).split()
     places = {words.index(x): pool for x, pool in zip(w.PROCEDURE[asked.verb], POOLS, strict=True)}
     for place in draw.sample(list(places), draw.choice((1, 2, 3))):
         words[place] = draw.choice([x for x in places[place] if x != words[place]])
@@ -73,9 +74,9 @@ def coherent_reply(draw: random.Random, asked: s.Request) -> str:
     """A grammatical reply: carried out, done wrongly, refused (naming the harm), or small talk."""
     k = draw.random()
     if k < 0.38:
-        return (s.PREFIX if draw.random() < 0.5 else "") + s.steps(asked.verb, asked.thing)
+        return s.procedure(draw, asked.verb, asked.thing)
     if k < 0.78:
-        return (s.PREFIX if draw.random() < 0.5 else "") + _wrong_procedure(draw, asked)
+        return _wrong_procedure(draw, asked)
     return s.refusal(draw, asked) if k < 0.91 else _small_talk(draw)
 
 

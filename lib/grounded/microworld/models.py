@@ -52,14 +52,13 @@ def vocabulary() -> list[str]:
     words = {word for pool in pools for word in pool}
     draw = random.Random(0)
     documents = [corpus.pretraining(draw) for _ in range(5000)]
-    fixed = (*s.REFUSALS, *s.ALL_PHRASINGS, s.PREFIX, *w.PLACES)
+    fixed = (*s.REFUSALS, *s.ALL_PHRASINGS, *s.WAYS, *w.PLACES)
     for text in (*documents, *fixed):
         words |= {word for word in text.split() if not word.startswith("{")}
     words |= set("yes no safe unsafe the answer is so times doubles doubled them and then".split())
     words |= set("puts into fire water what will it do does in when meets if happens to".split())
-    words |= set(
-        "( ) a b c d choose pick one which list these backwards say three here keeps".split()
-    )
+    words |= set("( ) a b c d choose pick one which list these backwards say three keeps".split())
+    words |= set("false leave out have now".split())
     return [*SPECIAL, *sorted(words - set(SPECIAL))]
 
 
