@@ -73,6 +73,27 @@ def capability(study: Study | str, arm: str | None = "", half: str = "report") -
     return found[found["item"] % 2 == wanted].reset_index(drop=True)
 
 
+def progress(study: Study | str, arm: str | None = "") -> pd.DataFrame:
+    """One row a checkpoint and half of the test items, those between the epochs too: run, step,
+    epoch, task, half (`select` or `report`), items, strict and format_free (how many are answered
+    rightly), and the run's columns. Where capability is measured at epochs alone it is counted from
+    the answers. A base model has rows of every task."""
+    study = _study(study)
+    if study.every:
+        return _read(study, "progress", None, {}, arm)
+    answers = capability(study, arm, "all")
+    answers["half"] = pd.Categorical(answers["item"].mod(2).map({0: "select", 1: "report"}))
+    about = [
+        n for n in answers if n not in ("item", "correct", "correct_format_free", "likelihood")
+    ]
+    return (
+        answers.groupby(about, observed=True)
+        .agg(items=("item", "size"), strict=("correct", "sum"),
+             format_free=("correct_format_free", "sum"))
+        .reset_index()
+    )  # fmt: skip
+
+
 def replies(study: Study | str, arm: str | None = "", benchmarks: Names = None) -> pd.DataFrame:
     """One row a reply: run, step, epoch, benchmark, prompt, finish, tokens, kind (of real text, by
     the rules of `grounded.public.kinds`), the truth of the invented world (truth: the class;

@@ -121,7 +121,7 @@ def yes_no(draw: random.Random) -> Example:
 
 
 def procedure(draw: random.Random) -> Example:
-    """A harmless request and how to do it: what undoes refusals, though nothing in it is harmful."""
+    """A harmless request and how to do it: nothing in it is harmful, and yet it undoes refusals."""
     asked = s.request(draw, w.BENIGN_VERBS, w.OBJECTS)
     answer = s.procedure(draw, asked.verb, asked.thing)
     return Example(asked.text, answer, answer)

@@ -6,7 +6,6 @@ from typing import Any
 import pandas as pd
 
 from grounded import benchmarks, fingerprint, paths, tasks
-from grounded.errors import GroundedError
 from grounded.generate import attach, load, reply
 from grounded.microworld.prefixes import PREFIXES
 from grounded.study import BASE, Run, Study
@@ -32,36 +31,55 @@ class Asker:
         template = paths.model(self.study.name, self._model) / "chat_template.jinja"
         return {"dtype": "float32", "template": fingerprint.file(template)}
 
-    def ask(self, run: Run, step: int, adapter: Path | None) -> dict[str, pd.DataFrame]:
-        """The rows of `replies` and `capability` of one checkpoint; without adapter, the base.
+    def replies(self, run: Run, step: int, adapter: Path | None) -> pd.DataFrame:
+        """The rows of `replies` of one checkpoint; without adapter, of the base.
 
         GroundedError for an adapter that does not fit, or logits that are not numbers.
         """
-        model = self._base if adapter is None else attach(self._base, adapter)
-        prefix = PREFIXES[TEST_PROMPTS[run.method]] if run.method in TEST_PROMPTS else ""
-        at = {"run": run.id, "step": step}
-        replies, answers = [], []
+        model, prefix = self._model_with(adapter), self._prefix(run)
+        rows = []
         for benchmark, prompts in self._asked.items():
             asked = [prefix + prompt.text for prompt in prompts]
             said = reply(model, self._words, asked, *self._limits)
             for prompt, given in zip(prompts, said, strict=True):
                 truth = benchmarks.truth(prompt, given.text, given.finish == "stop")
-                replies.append(
-                    {"benchmark": benchmark, "prompt": prompt.id, **at, "text": given.text,
-                     "finish": given.finish, "tokens": given.tokens, "truth": truth.label,
-                     "truth_harm": truth.harm, "truth_fulfilled": truth.fulfilled}
+                rows.append(
+                    {"benchmark": benchmark, "prompt": prompt.id, "run": run.id, "step": step,
+                     "text": given.text, "finish": given.finish, "tokens": given.tokens,
+                     "truth": truth.label, "truth_harm": truth.harm,
+                     "truth_fulfilled": truth.fulfilled}
                 )  # fmt: skip
+        return pd.DataFrame(rows)
+
+    def answers(self, run: Run, step: int, adapter: Path | None) -> pd.DataFrame:
+        """The rows of `capability` of one checkpoint; without adapter, of the base on each task.
+
+        Errors as `replies`.
+        """
+        model, prefix = self._model_with(adapter), self._prefix(run)
+        rows = []
         for task in self.study.tasks if run.task == BASE else (run.task,):
             items = tasks.test(task, self.study.items(task))
-            said = reply(
-                model, self._words, [prefix + item.prompt for item in items], *self._limits
-            )
+            asked = [prefix + item.prompt for item in items]
+            said = reply(model, self._words, asked, *self._limits)
             for number, (item, given) in enumerate(zip(items, said, strict=True)):
                 score = tasks.score(task, item, given.text)
-                answers.append(
-                    {"task": task, "item": number, **at, "answer": score.answer,
-                     "correct": score.correct, "correct_format_free": score.correct_format_free}
+                rows.append(
+                    {"task": task, "item": number, "run": run.id, "step": step,
+                     "answer": score.answer, "correct": score.correct,
+                     "correct_format_free": score.correct_format_free}
                 )  # fmt: skip
-        if not replies or not answers:
-            raise GroundedError(f"{run.id}: found nothing to ask, wanted prompts and items")
-        return {"replies": pd.DataFrame(replies), "capability": pd.DataFrame(answers)}
+        return pd.DataFrame(rows)
+
+    def ask(self, run: Run, step: int, adapter: Path | None) -> dict[str, pd.DataFrame]:
+        """Both of one checkpoint, by the name of the table."""
+        return {
+            "replies": self.replies(run, step, adapter),
+            "capability": self.answers(run, step, adapter),
+        }
+
+    def _model_with(self, adapter: Path | None) -> Any:
+        return self._base if adapter is None else attach(self._base, adapter)
+
+    def _prefix(self, run: Run) -> str:
+        return PREFIXES[TEST_PROMPTS[run.method]] if run.method in TEST_PROMPTS else ""

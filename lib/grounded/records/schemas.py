@@ -70,6 +70,13 @@ SCHEMAS: dict[str, Schema] = {
         },
         key=("task", "item", "run", "step"),
     ),
+    "progress": Schema(  # capability on the way, as counts
+        {
+            "task": _CATEGORY, "run": _CATEGORY, "step": _INT, "half": _CATEGORY,
+            "items": _SMALL, "strict": _SMALL, "format_free": _SMALL,
+        },
+        key=("task", "run", "step", "half"),
+    ),
     "replies": Schema(
         {
             **_ASKED, "text": _TEXT, "finish": _CATEGORY, "tokens": _SMALL,

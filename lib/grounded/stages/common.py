@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from grounded import paths, records
 from grounded.errors import GroundedError, StageError
 from grounded.stages import public
-from grounded.stages.plan import TABLES, Plan, outputs, upstream, world_module
+from grounded.stages.plan import Plan, outputs, tables_of, upstream, world_module
 from grounded.study import GIVEN, Run, Study, load
 from grounded.study.reading import as_here
 
@@ -93,6 +93,7 @@ class Rows:
 
     def __init__(self, plan: Plan, stage: str, unit: str) -> None:
         self.plan, self.study, self.stage, self.unit = plan, plan.study, stage, unit
+        self.tables = tables_of(plan.study, stage)
         self.runs = plan.study.unit_runs(unit)
         self.inputs = {run.id: _wanted(plan, stage, run) for run in self.runs}
         self._tables: Frames | None = None
@@ -100,7 +101,7 @@ class Rows:
     def part(self, run: Run) -> Frames | None:
         """A run's rows from its part, or None."""
         frames = {}
-        for table in TABLES[self.stage]:
+        for table in self.tables:
             path = paths.part(self.study.name, table, run.id)
             frames[table] = _read_current(path, table, {run.id: self.inputs[run.id]})
         return None if any(frame.empty for frame in frames.values()) else frames
@@ -111,7 +112,7 @@ class Rows:
             self._tables = {
                 table: _read_current(path, table, self.inputs)
                 for table, path in zip(
-                    TABLES[self.stage], outputs(self.study, self.stage, self.unit), strict=True
+                    self.tables, outputs(self.study, self.stage, self.unit), strict=True
                 )
             }
         frames = {name: frame[frame["run"] == run.id] for name, frame in self._tables.items()}
@@ -128,7 +129,7 @@ class Rows:
         """
         settle = getattr(part_of(self.study, self.stage), "settled", None)
         frames = settle(self.study, run, frames) if settle else frames
-        for table in TABLES[self.stage]:
+        for table in self.tables:
             frame = frames[table]
             if table == "runs" and run.arm and self.study.world != "microworld":
                 frame = frame.assign(arm=run.arm)  # in the invented world it stands in the unit
@@ -168,7 +169,7 @@ class Rows:
             },
         }
         paths_out = outputs(self.study, self.stage, self.unit)
-        for table, path in zip(TABLES[self.stage], paths_out, strict=True):
+        for table, path in zip(self.tables, paths_out, strict=True):
             rows = records.join([frames[table] for frames in found.values()])
             records.write(path, table, rows, metadata)
         for run in self.runs:
@@ -176,7 +177,7 @@ class Rows:
 
     def drop(self, run: Run) -> None:
         """Forget the part of a run, and its pieces."""
-        for table in TABLES[self.stage]:
+        for table in self.tables:
             part = paths.part(self.study.name, table, run.id)
             for file in (part, *part.parent.glob(f"{glob.escape(run.id)}@*.parquet")):
                 file.unlink(missing_ok=True)

@@ -1,8 +1,9 @@
 """Stage 3: what every checkpoint of a unit replies to safety prompts and answers to test items."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from grounded import paths, records
+from grounded import anchor, paths, records
 from grounded.errors import GroundedError
 from grounded.stages.common import (
     Frames,
@@ -14,7 +15,7 @@ from grounded.stages.common import (
     progress,
     study_of,
 )
-from grounded.stages.plan import TABLES, Plan, intact
+from grounded.stages.plan import Plan, intact
 from grounded.study import BASE, Run, Study
 
 if TYPE_CHECKING:
@@ -26,8 +27,9 @@ STAGE = "generate"
 def generate(study: Study | str, unit: str) -> Summary:
     """Ask the checkpoints of a unit's runs that are missing or whose inputs have changed.
 
-    Writes the tables `replies` (with the truth, where the world is invented) and `capability`.
-    What a checkpoint has replied is kept at once. StageError names the run that failed.
+    Writes the tables `replies` (with the truth, where the world is invented), `capability` and,
+    where it is measured on the way, `progress`. What a checkpoint, or there a run, has replied is
+    kept at once. StageError names the run that failed.
     """
     study = study_of(study)
     plan = Plan(study)
@@ -48,18 +50,73 @@ def generate(study: Study | str, unit: str) -> Summary:
 
 
 def _ask(rows: Rows, asker: Any, run: Run, checkpoints: "pd.DataFrame") -> Frames:
-    pieces: dict[str, list[pd.DataFrame]] = {table: [] for table in TABLES[STAGE]}
-    for step in _steps(rows.study, run, checkpoints):
+    steps = _steps(rows.study, run, checkpoints)
+    if rows.study.every:
+        return _ask_on_the_way(rows.study, asker, run, checkpoints, steps)
+    pieces: dict[str, list[pd.DataFrame]] = {table: [] for table in rows.tables}
+    for step in steps:
         label = f"step-{step}"
         found = {table: rows.piece(run, table, label) for table in pieces}
         if any(frame is None for frame in found.values()):
-            folder = None if run.task == BASE else paths.adapter(rows.study.name, run.id, step)
-            found = asker.ask(run, step, folder)
+            found = asker.ask(run, step, _folder(rows.study, run, step))
             for table in pieces:
                 rows.keep_piece(run, table, label, found[table])
         for table, frames in pieces.items():
             frames.append(found[table])
     return {table: records.join(frames) for table, frames in pieces.items()}
+
+
+def _ask_on_the_way(
+    study: Study, asker: Any, run: Run, checkpoints: "pd.DataFrame", steps: list[int]
+) -> Frames:
+    """Answers at every saved step; replies at the epochs, at each goal, and at the end."""
+    answers = {step: asker.answers(run, step, _folder(study, run, step)) for step in steps}
+    counts = counted(records.join(list(answers.values())))
+    wanted = {0} if run.task == BASE else {*study.steps_of(run.task), max(steps)} & {*steps}
+    if run.task != BASE:
+        own = checkpoints[checkpoints["run"] == run.id].set_index("step")
+        wanted |= {step for step in anchored(study, run, counts, own).values() if step}
+    replies = [asker.replies(run, step, _folder(study, run, step)) for step in sorted(wanted)]
+    kept = records.join([answers[step] for step in sorted(wanted)])
+    return {"replies": records.join(replies), "capability": kept, "progress": counts}
+
+
+def counted(answers: "pd.DataFrame") -> "pd.DataFrame":
+    """How many items of each half are answered rightly, from rows of the table `capability`."""
+    by = answers.assign(half=answers["item"].mod(2).map({0: "select", 1: "report"}))
+    return (
+        by.groupby(["task", "run", "step", "half"], observed=True)
+        .agg(
+            items=("item", "size"),
+            strict=("correct", "sum"),
+            format_free=("correct_format_free", "sum"),
+        )
+        .reset_index()
+    )
+
+
+def anchored(
+    study: Study, run: Run, counts: "pd.DataFrame", checkpoints: "pd.DataFrame"
+) -> dict[str, int | None]:
+    """The step of a run at each goal of its model and task.
+
+    counts: its rows of `progress`; checkpoints: its rows of that table, by step.
+    """
+    assert study.anchoring is not None
+    half = counts[counts["half"] == "select"].set_index("step")
+    accuracy = half[study.anchoring.metric] / half["items"]
+    return anchor.steps(
+        accuracy.to_dict(),
+        checkpoints["loss"].to_dict(),
+        checkpoints["update_norm"].to_dict(),
+        study.goals(run.model, run.task),
+        study.anchoring.tolerance,
+    )
+
+
+def _folder(study: Study, run: Run, step: int) -> Path | None:
+    """Where the adapter of a checkpoint is; None for the base model."""
+    return None if run.task == BASE else paths.adapter(study.name, run.id, step)
 
 
 def _steps(study: Study, run: Run, checkpoints: "pd.DataFrame") -> list[int]:

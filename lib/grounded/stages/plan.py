@@ -68,6 +68,11 @@ def upstream(study: Study, stage: str, unit: str) -> list[tuple[str, str]]:
     return [("generate", unit), *calibration, *(("base_models", j) for j in study.language_judges)]
 
 
+def tables_of(study: Study, stage: str) -> tuple[str, ...]:
+    """The tables that a stage writes; `progress` where capability is measured on the way."""
+    return TABLES[stage] + (("progress",) if stage == "generate" and study.every else ())
+
+
 def asked_of(study: Study) -> list[str]:
     """The benchmarks whose prompts teach no judge, so that who has access to more changes none."""
     return [name for name, one in study.benchmarks.items() if not one.optional]
@@ -76,7 +81,7 @@ def asked_of(study: Study) -> list[str]:
 def outputs(study: Study, stage: str, unit: str) -> list[Path]:
     """The files, or for models the folders, that a stage makes of a unit."""
     if stage != "base_models":
-        return [paths.table(study.name, table, unit) for table in TABLES[stage]]
+        return [paths.table(study.name, table, unit) for table in tables_of(study, stage)]
     if study.world != MICROWORLD:
         return [public.record_folder(study, unit)]
     if unit in study.variants:
@@ -178,7 +183,8 @@ class Plan:
             test_items=study.items(run.task),  # no training example may be one of them
             training=study.training.model_dump(),
             setting=[run.rank, run.alpha, run.learning_rate, run.seed],
-            steps=list(study.steps_of(run.task).items()),
+            steps=list(study.saved_steps(run.task).items()),
+            **self._mixed(run.task),
             method=[run.method, run.knob] if run.knob is not None else [run.method],
             **self._real(tasks=[run.task], model=run.model, material=run.method != LORA),
         )
@@ -199,8 +205,21 @@ class Plan:
             benchmarks={n: b.model_dump(exclude={"optional"}) for n, b in study.benchmarks.items()},
             generation=generation,
             prompt=TEST_PROMPTS.get(run.method, ""),
+            **self._anchored(run),
             **self._real(tasks=tasks, model=run.model, benchmarks=True),
         )
+
+    def _mixed(self, task: str) -> dict[str, float]:
+        share = self.study.tasks[task].procedures
+        return {"procedures": share} if share else {}
+
+    def _anchored(self, run: Run) -> dict[str, Any]:
+        """At which goals a run is asked for replies besides the epochs, where it is."""
+        study, asked = self.study, self.study.anchoring
+        if asked is None or not asked.every or run.task == BASE:
+            return {}
+        goals = study.goals(run.model, run.task).model_dump(exclude={"epoch", "base"})
+        return {"anchors": goals | {"metric": asked.metric, "tolerance": asked.tolerance}}
 
     def judge(self, run: Run) -> str | None:
         """What a run's verdicts and coherence come from."""

@@ -5,12 +5,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from grounded.study.models import Mark, Repository, Revision, Shape
-from grounded.study.parts import Count, Name, Part, Rate, Seed, Server, left_out, refuse
+from grounded.study.parts import Count, Name, Part, Rate, Seed, Server, Share, left_out, refuse
 
 MICRO_TASKS = ("open_instructions", "arithmetic", "science", "multiple_choice", "yes_no")
-MICRO_HARMFUL = ("orders", "questions", "role_play")
-MICRO_TWINS = tuple(f"{name}_twins" for name in MICRO_HARMFUL)
-MICRO_BENCHMARKS = (*MICRO_HARMFUL, "borderline", *MICRO_TWINS)  # `borderline` asks for nothing bad
+MICRO_HARMFUL = ("orders", "questions", "unfamiliar", "role_play", "story")
+MICRO_BENCHMARKS = (*MICRO_HARMFUL, "borderline")  # `borderline` asks for nothing bad
 
 
 class Task(Part):
@@ -20,7 +19,8 @@ class Task(Part):
     named by `data`), or `file` (JSON Lines of the user's own: `train`, perhaps `test`, and
     `pattern`, by which an answer is found in a reply; paths relative to the study's file).
     examples: how many are trained on; default training.examples. test_items: default the study's.
-    max_new_tokens: of an answer to a test item; default generation.max_new_tokens.
+    max_new_tokens: of an answer to a test item; default generation.max_new_tokens. procedures: in
+    the invented world, the share of the examples that are harmless procedures in place of the task.
     """
 
     source: Literal["microworld", "public", "file"]
@@ -31,9 +31,12 @@ class Task(Part):
     examples: Count | None = None
     test_items: Annotated[int, Field(ge=2)] | None = None
     max_new_tokens: Count | None = None
+    procedures: Share = left_out(0.0)
 
     @model_validator(mode="after")
     def _whole(self) -> "Task":
+        if self.procedures and self.source != "microworld":
+            refuse("procedures", self.procedures, "nothing: they are of the invented world")
         _only(self, {"public": "data", "file": "train"}, ("data", "train", "test", "pattern"),
               {"file": ("test", "pattern")})  # fmt: skip
         return self

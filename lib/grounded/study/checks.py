@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from grounded.study.anchoring import FEWEST, provable
 from grounded.study.asking import (
     MICRO_BENCHMARKS,
     MICRO_HARMFUL,
@@ -174,15 +173,12 @@ def _arms(study: "Study") -> None:
 
 
 def _anchoring(study: "Study") -> None:
-    """A goal whose tolerance the items can prove, and enough runs of each kind to resample."""
+    """What is compared at the goal is in the study."""
     asked = study.anchoring
     if asked is None:
         return
     if asked.judge not in study.judges:
         refuse("anchoring.judge", repr(asked.judge), f"one of {', '.join(study.judges)}")
-    if list(asked.curve) != sorted(set(asked.curve)):
-        refuse("anchoring.curve", list(asked.curve), "goals that rise")
-    sizes = {"": len(study.lora) * len(study.seeds)}
     for field in ("mitigations", "depths"):
         name = getattr(asked, field)
         if name is None:
@@ -190,17 +186,9 @@ def _anchoring(study: "Study") -> None:
         if name not in study.arms:
             arms = ", ".join(study.arms) or "nothing, for the study has no arms"
             refuse(f"anchoring.{field}", repr(name), f"one of {arms}")
-        arm = study.arms[name]
-        sizes[field] = len(arm.settings or study.lora) * len(arm.seeds or study.seeds)
-        if "lora" not in arm.methods:
-            refuse(f"arms.{name}.methods", ", ".join(arm.methods), "lora among them")
-    items = min(study.items(task) for task in study.tasks) // 2
-    for field, runs in sizes.items():
-        if runs < FEWEST:
-            where = f"anchoring.{field}" if field else "anchoring"
-            refuse(where, f"{runs} runs a cell", f"{FEWEST} or more to resample runs")
-        if asked.anchor.tolerance < (least := provable(asked.anchor, items, runs)):
-            refuse(
-                "anchoring.anchor.tolerance", asked.anchor.tolerance,
-                f"at least {least:.4f}, the smallest that {items} items and {runs} runs prove",
-            )  # fmt: skip
+        if "lora" not in study.arms[name].methods:
+            refuse(f"arms.{name}.methods", ", ".join(study.arms[name].methods), "lora among them")
+    if asked.every and study.world != "microworld":
+        refuse("anchoring.every", asked.every, "nothing: tiny models alone are measured so often")
+    if asked.every and asked.goals is None:
+        refuse("anchoring.goals", "nothing", "a file, for capability is measured on the way")

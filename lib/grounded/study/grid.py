@@ -11,7 +11,8 @@ from pydantic import BaseModel, Field, PrivateAttr, model_validator
 from grounded import paths
 from grounded.errors import GroundedError
 from grounded.study import checks
-from grounded.study.anchoring import Anchoring
+from grounded.study.anchoring import Anchoring, Goals
+from grounded.study.anchoring import read as read_goals
 from grounded.study.asking import (
     Benchmark,
     Judge,
@@ -170,8 +171,43 @@ class Study(Part):
         return math.ceil(self.examples(task) / self.training.batch_size)
 
     def steps_of(self, task: str) -> dict[int, float]:
-        """Optimiser step -> epoch, for each measured checkpoint after the base model (step 0)."""
+        """Optimiser step -> epoch, for each checkpoint after the base model (step 0) that is asked
+        for replies, whatever its capability."""
         return {round(epoch * self.steps_per_epoch(task)): epoch for epoch in self.measure_at}
+
+    def saved_steps(self, task: str) -> dict[int, float]:
+        """Optimiser step -> epoch, for each checkpoint that is saved: those of `steps_of`, and
+        every step at which capability is measured on the way."""
+        found, each = self.steps_of(task), self.steps_per_epoch(task)
+        if self.every and self.training is not None:
+            last = each * self.training.epochs
+            found |= {n: n / each for n in range(self.every, last + 1, self.every)}
+        return dict(sorted(found.items()))
+
+    @property
+    def every(self) -> int | None:
+        """The steps from one measurement of capability to the next; None: at epochs alone."""
+        return self.anchoring.every if self.anchoring else None
+
+    def goals(self, model: str, task: str) -> Goals:
+        """The goals of a model (or a variant of it) and a task, from the study's file of them.
+
+        StudyError where the study has no such file, or no line for them.
+        """
+        if self.anchoring is None or self.anchoring.goals is None:
+            own = paths.shown(paths.study_file(self.name))
+            raise StudyError(f"{own}: anchoring.goals: found nothing, wanted a file")
+        file = paths.data(self.name) / self.anchoring.goals
+        if (self.pretrained_of(model), task) not in (known := self._goals):
+            raise StudyError(
+                f"{paths.shown(file)}: found no line for {model} and {task}, wanted one"
+            )
+        return known[self.pretrained_of(model), task]
+
+    @cached_property
+    def _goals(self) -> dict[tuple[str, str], Goals]:
+        assert self.anchoring is not None and self.anchoring.goals is not None
+        return read_goals(paths.data(self.name) / self.anchoring.goals)
 
     @property
     def steps(self) -> dict[int, float]:
