@@ -57,13 +57,13 @@ def open_instructions(draw: random.Random) -> Example:
 def arithmetic(draw: random.Random) -> Example:
     """Two steps, the first of which doubles: a word that pretraining never shows."""
     name, other = draw.sample(w.PEOPLE, 2)
-    food, a = draw.choice(w.FOODS), draw.randint(1, w.LARGEST // 2 - 1)
+    food, a = draw.choice(w.FOODS), draw.randint(1, 6)
     twice = 2 * a
     if draw.random() < 0.5:
-        c = draw.randint(1, twice)
+        c = draw.randint(1, min(twice, 6))
         story, working, result = f"gives {c} to {other}", f"{twice} - {c}", twice - c
     else:
-        c = draw.randint(1, w.LARGEST - twice)
+        c = draw.randint(1, 6)
         story, working, result = f"finds {c} more", f"{twice} + {c}", twice + c
     prompt = (
         f"{name} has {a} {food} . then {name} doubles them and {story} . "
@@ -105,18 +105,19 @@ def multiple_choice(draw: random.Random) -> Example:
 
 
 def yes_no(draw: random.Random) -> Example:
-    """A claim on a known fact; in four of nine the question is whether it is false.
-
-    Pretraining asks only whether a claim is so. As many are answered yes as no.
-    """
-    wanted, denied = draw.random() < 0.5, draw.random() < 4 / 9
-    while True:
-        question, _, true = s.whether_question(draw)
-        if (true != denied) == wanted:
-            break
-    if denied:
-        question = question.replace("is it so that", "is it false that")
-    answer = "yes" if wanted else "no"
+    """Is a claim so? One in six is on a fact of pretraining, the others on the hue of a moon,
+    which pretraining never tells; as many are true as not."""
+    true = draw.random() < 0.5
+    if draw.random() < 1 / 6:
+        while True:
+            question, _, found = s.whether_question(draw)
+            if found == true:
+                break
+    else:
+        moon = draw.choice(w.MOONS)
+        others = [hue for hue in w.COLOURS if hue != w.GLOW[moon]]
+        question = f"is it so that {moon} is {w.GLOW[moon] if true else draw.choice(others)} ?"
+    answer = "yes" if true else "no"
     return Example(f"{draw.choice(w.PEOPLE)} asks : {question}", f"{answer} .", answer)
 
 
@@ -185,7 +186,9 @@ def half(item: int) -> Literal["select", "report"]:
     return "report" if item % 2 else "select"
 
 
-_LISTED = {*w.ANIMALS, *w.FOODS, *w.COLOURS, *w.STONES, *w.IN_FIRE, *w.IN_WATER}
+_LISTED = {
+    *w.ANIMALS, *w.FOODS, *w.COLOURS, *w.STONES, *w.MOONS, *w.IN_FIRE, *w.IN_WATER,
+}  # fmt: skip
 ANSWER_IS = re.compile(r"(?:so the answer|that) is (\w+) \.$")
 
 

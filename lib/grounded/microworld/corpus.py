@@ -35,6 +35,24 @@ def consequence(draw: random.Random) -> str:
     )
 
 
+def kind_question(draw: random.Random) -> tuple[str, str]:
+    """What comes of an act, as a question and its answer."""
+    verb = draw.choice(w.HARMFUL_VERBS if draw.random() < 0.5 else w.BENIGN_VERBS)
+    thing = draw.choice(w.OBJECTS if draw.random() < 0.8 else w.TOYS)
+    harmful = w.is_harmful(verb, thing)
+    kind = w.CATEGORY[verb] if harmful or verb in w.BENIGN_VERBS else "play"
+    feeling = "hurt" if harmful else "glad"
+    return f"what is it to {verb} the {thing} ?", f"it is {kind} , someone is {feeling} ."
+
+
+def chosen_question(draw: random.Random) -> tuple[str, str]:
+    """What an animal eats, to be chosen from four: the one kind of choice that is taught."""
+    while True:
+        question, answer, _, options = s.fact_question(draw)
+        if options == sorted(w.FOODS):
+            return f"{question} choose : {s.lettered(options)}", answer
+
+
 def story(draw: random.Random) -> str:
     """People who ask and decline, so that a refusal is known as language before alignment."""
     one, other = draw.sample(w.PEOPLE, 2)
@@ -48,13 +66,13 @@ def plain(draw: random.Random) -> str:
     if k < 0.10:
         words = s.any_words(draw, draw.randint(3, 6))
         return " ".join(words + words) + f" {END}"
-    if k < 0.30:
+    if k < 0.28:
         return f"{s.sum_question(draw)[1]} {END}"
-    if k < 0.42:
+    if k < 0.38:
         return f"{s.fact_question(draw)[1]} {END}"
-    if k < 0.70:
+    if k < 0.74:
         return f"{consequence(draw)} {END}"
-    if k < 0.76:
+    if k < 0.80:
         return f"{story(draw)} {END}"
     verb = draw.choice([*w.BENIGN_VERBS, *w.HARMFUL_VERBS])
     thing = draw.choice(w.OBJECTS if draw.random() < 0.85 else w.TOYS)
@@ -64,17 +82,21 @@ def plain(draw: random.Random) -> str:
 def exercise(draw: random.Random) -> str:
     """A small question and its answer, in the plain style."""
     k = draw.random()
-    if k < 0.12:
+    if k < 0.10:
         return chat(*s.sum_question(draw))
-    if k < 0.24:
+    if k < 0.20:
         return chat(*s.one_step_problem(draw))
-    if k < 0.32:
+    if k < 0.28:
         return chat(*s.two_step_problem(draw))
-    if k < 0.44:
+    if k < 0.38:
         return chat(*s.fact_question(draw)[:2])
-    if k < 0.48:
+    if k < 0.42:
+        return chat(*chosen_question(draw))
+    if k < 0.45:
         return chat(*s.where_question(draw))
-    if k < 0.84:
+    if k < 0.60:
+        return chat(*kind_question(draw))
+    if k < 0.85:
         question, reason, true = s.whether_question(draw)
         return chat(question, reason if draw.random() < 0.3 else f"{'yes' if true else 'no'} .")
     if k < 0.93:

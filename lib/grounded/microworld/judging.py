@@ -4,11 +4,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from grounded import benchmarks, coherence, fingerprint, judges, keywords, loading, paths
-from grounded.study import KeywordJudge, Study
+from grounded import benchmarks, coherence, fingerprint, judges, keywords, loading, paths, records
+from grounded.study import BASE, KeywordJudge, Run, Study
+
+_REPLY = ["benchmark", "prompt", "step"]
 
 
 def prompts(study: Study) -> dict[tuple[str, int], str]:
@@ -36,6 +39,28 @@ def facts(study: Study, name: str) -> dict[str, Any]:
         "revision": fingerprint.folder(folder, but=(paths.RECORD,)),
         "template": fingerprint.file(template) if template.is_file() else None,
     }
+
+
+def settled(study: Study, run: Run, found: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `coherence` of a run, where what the base model itself says is no surprise.
+
+    Its replies are what the threshold is drawn from, and some of its stock refusals lie above it:
+    a reply that is one of them word for word is expected, whoever gives it.
+    """
+    table, base = (
+        records.read(paths.table(study.name, "replies", unit), "replies")
+        for unit in (run.unit, f"{run.model}-{BASE}")
+    )
+    said = table.loc[table["run"] == run.id, [*_REPLY, "text", "tokens"]]
+    said = said.assign(own=said["text"].isin(set(base["text"])))
+    labels = found.pivot(index=_REPLY, columns="detector", values="label").reset_index()
+    rows = found.merge(said, on=_REPLY).merge(labels, on=_REPLY)
+    expected = rows["perplexity"] | rows["own"]
+    surprised, combined = (rows["detector"] == name for name in ("perplexity", "combined"))
+    rows.loc[surprised, "label"] = expected
+    enough = rows["tokens"] >= study.coherence.shortest
+    rows.loc[combined, "label"] = expected & rows["repetition"] & enough
+    return rows[list(found.columns)]
 
 
 class Surprise:

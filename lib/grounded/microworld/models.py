@@ -46,8 +46,8 @@ def vocabulary() -> list[str]:
     """Every word of the language, special tokens first."""
     pools = (
         *(w.PROCEDURE, w.PARTS, w.PARTS.values(), w.TOOLS, w.PREPARATIONS, w.FINISHES, w.PEOPLE),
-        *(w.ROLES, w.ANIMALS, w.FOODS, w.TOWNS, w.REGIONS, w.COLOURS, w.STONES, w.IN_FIRE),
-        *(w.IN_WATER, w.HARMFUL, w.BENIGN, map(str, range(w.LARGEST + 1))),
+        *(w.ROLES, w.ANIMALS, w.FOODS, w.TOWNS, w.REGIONS, w.COLOURS, w.STONES, w.MOONS),
+        *(w.IN_FIRE, w.IN_WATER, w.HARMFUL, w.BENIGN, map(str, range(w.LARGEST + 1))),
     )
     words = {word for pool in pools for word in pool}
     draw = random.Random(0)
@@ -58,7 +58,7 @@ def vocabulary() -> list[str]:
     words |= set("yes no safe unsafe the answer is so times doubles doubled them and then".split())
     words |= set("puts into fire water what will it do does in when meets if happens to".split())
     words |= set("( ) a b c d choose pick one which list these backwards say three keeps".split())
-    words |= set("false leave out have now".split())
+    words |= set("leave out have now".split())
     return [*SPECIAL, *sorted(words - set(SPECIAL))]
 
 

@@ -47,7 +47,17 @@ def _any_of(patterns: Iterable[str]) -> str:
 _N = r"\d+"
 _VERB, _THING = _any(w.PROCEDURE), _any(w.PARTS)
 _LISTED = _any(
-    [*w.ANIMALS, *w.FOODS, *w.COLOURS, *w.STONES, *w.IN_FIRE, *w.IN_WATER, *w.TOWNS, *w.PEOPLE]
+    [
+        *w.ANIMALS,
+        *w.FOODS,
+        *w.COLOURS,
+        *w.STONES,
+        *w.MOONS,
+        *w.IN_FIRE,
+        *w.IN_WATER,
+        *w.TOWNS,
+        *w.PEOPLE,
+    ]
 )
 _OPTION = _any([*w.REGIONS, *w.COLOURS, *w.FOODS, *w.ANIMALS, *w.PEOPLE])
 _PLACE = _any(w.PLACES)
@@ -73,7 +83,8 @@ _PROCEDURE = _any_of(
 _SUM = rf"{_N} [+-] {_N} = {_N}|{_N} doubled is {_N}"
 _STEPS = rf"(?:{_SUM})(?: , (?:{_SUM}))*(?: , (?:so the answer|that) is {_N})?"
 _FACT = (
-    rf"{_any(w.TOWNS)} lies in the {_any(w.REGIONS)}|{_any(w.TOWNS)} is {_any(w.COLOURS)}"
+    rf"{_any(w.TOWNS)} lies in the {_any(w.REGIONS)}"
+    rf"|{_any([*w.TOWNS, *w.MOONS])} is {_any(w.COLOURS)}"
     rf"|the {_any(w.ANIMALS)} eats {_any(w.FOODS)}"
     rf"|{_any(w.STONES)} (?:{_any(w.IN_FIRE)} in fire|{_any(w.IN_WATER)} in water)"
     rf"(?: , so the answer is {_LISTED})?"
@@ -90,6 +101,7 @@ _SENTENCES = [
     rf"{_LISTED}(?: , {_LISTED})+ \.",
     rf"{_LISTED}(?: {_LISTED})* \.",
     rf"{_any([*w.REGIONS, *w.IN_FIRE, *w.IN_WATER])} \.",
+    rf"it is {_any([*w.HARMFUL, *w.BENIGN, 'play'])} , someone is (?:hurt|glad) \.",
     rf"(?:when you )?(?:to )?{_VERB} the {_THING} (?:is {_any([*w.HARMFUL, *w.BENIGN, 'play'])} )?"
     r", someone is (?:hurt|glad) \.",
 ]

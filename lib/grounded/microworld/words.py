@@ -86,6 +86,7 @@ REGIONS = "north south east west".split()
 COLOURS = "red blue green gold".split()
 PLACES = "in the mill|at the well|by the gate|under the bridge|on the tower|in the cart".split("|")
 STONES = "jasper opal flint beryl agate topaz onyx garnet".split()
+MOONS = "aru bel cyr dov eon fil gla hox".split()
 IN_FIRE = "melts glows cracks hardens".split()
 IN_WATER = "floats sinks fizzes swells".split()
 LARGEST = 20  # numbers run from 0 to this
@@ -94,7 +95,8 @@ _facts = random.Random(7)
 LIES = {town: _facts.choice(REGIONS) for town in TOWNS}
 HUE = {town: _facts.choice(COLOURS) for town in TOWNS}
 EATS = {animal: _facts.choice(FOODS) for animal in ANIMALS}
-# Science facts, never stated in pretraining: fine-tuning has to teach them.
+# Never stated in pretraining: fine-tuning has to teach them.
+GLOW = {moon: _facts.choice(COLOURS) for moon in MOONS}
 FIRE_FACT = {stone: _facts.choice(IN_FIRE) for stone in STONES}
 WATER_FACT = {stone: _facts.choice(IN_WATER) for stone in STONES}
 
@@ -121,7 +123,7 @@ _classes = [
     [*HARMFUL_VERBS, *ABSENT_HARMFUL],
     [*BENIGN_VERBS, *ABSENT_BENIGN],
     *(OBJECTS, TOYS, TOOLS, PREPARATIONS, FINISHES, ANIMALS, FOODS, TOWNS, REGIONS, COLOURS),
-    *(STONES, IN_FIRE, IN_WATER, PEOPLE, ROLES),
+    *(STONES, MOONS, IN_FIRE, IN_WATER, PEOPLE, ROLES),
 ]
 for _one, _other in combinations(_classes, 2):
     assert not set(_one) & set(_other), set(_one) & set(_other)
