@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from grounded import benchmarks, paths, records
+from grounded import paths, records
+from grounded.microworld import benchmarks
 from grounded.records.samples import STRIDE
 from grounded.study import BASE, KeywordJudge, Run, Study, parse
 

@@ -13,7 +13,8 @@ import pytest
 import synthetic
 from pages import run_notebook
 
-from grounded import benchmarks, paths, records, tables
+from grounded import paths, records, tables
+from grounded.microworld import benchmarks
 from grounded.study import Study
 
 CHROMIUM = shutil.which("chromium")

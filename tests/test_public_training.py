@@ -10,11 +10,12 @@ from peft import LoraConfig, get_peft_model
 from standins import wheels as stand_ins
 from transformers import AutoTokenizer
 
+from grounded import examples as batching
+from grounded import finetune as training
 from grounded import loading
 from grounded.errors import GroundedError
-from grounded.finetune import IGNORED, Start, batch_loss
-from grounded.finetune import update_norm as plain_norm
-from grounded.public import training
+from grounded.examples import IGNORED
+from grounded.finetune import Start, batch_loss
 from grounded.public.tasks import Example
 from grounded.study import Run
 from grounded.study.parts import Training
@@ -72,7 +73,7 @@ def test_gradients_are_those_of_the_plain_loss(folder):
             torch.nn.init.normal_(weight, std=0.1)
     examples = some(9)
     rows = training.tokenised(examples, words, begin(folder, 9))
-    total, number = training.completion_loss(adapted, training.left_padded(rows))
+    total, number = training.completion_loss(adapted, batching.left_padded(rows))
     wanted = batch_loss(adapted, words, examples)
     assert (total / number).item() == pytest.approx(wanted.item(), abs=1e-6)
     ours, theirs = gradients(adapted, total / number), gradients(adapted, wanted)
@@ -84,13 +85,13 @@ def test_gradients_are_those_of_the_plain_loss(folder):
 @pytest.mark.parametrize("each", [8, 3])
 def test_every_example_is_seen_once_an_epoch_in_batches_of_like_length(each):
     lengths = [10 + (7 * i) % 31 for i in range(100)]
-    batches = training.Batches(lengths, 8, each, seed=1)
+    batches = batching.Batches(lengths, 8, each, seed=1)
     first, second = batches.of_an_epoch(), batches.of_an_epoch()
     for epoch in (first, second):
         assert sorted(i for batch in epoch for i in batch) == list(range(100))
         assert [len(batch) for batch in epoch] == [8] * 12 + [4]
     assert first != second
-    assert training.Batches(lengths, 8, each, seed=1).of_an_epoch() == first
+    assert batching.Batches(lengths, 8, each, seed=1).of_an_epoch() == first
     spread = [max(lengths[i] for i in b) - min(lengths[i] for i in b) for b in first[:8]]
     assert sum(spread) / 8 < 8  # of a range of 30
     assert len(list(batches)) == len(batches) == 12 * math.ceil(8 / each) + math.ceil(4 / each)
@@ -115,7 +116,7 @@ def test_it_learns(folder, tmp_path):
 
 
 def test_a_completion_that_shares_a_token_with_its_prompt_is_learnt(bytewise):
-    tokens, labels = training.rendered(Example("a", "\n\nb", ""), bytewise, {}, "row 1")
+    tokens, labels = batching.rendered(Example("a", "\n\nb", ""), bytewise, {}, "row 1")
     both = bytewise.convert_tokens_to_ids("ĊĊ")
     place = tokens.index(both)  # the end of the prompt and the beginning of the completion
     assert labels[: place + 1] == [IGNORED] * (place + 1)
@@ -124,7 +125,7 @@ def test_a_completion_that_shares_a_token_with_its_prompt_is_learnt(bytewise):
 
 
 def test_nothing_after_the_end_token_is_learnt(bytewise):
-    _, labels = training.rendered(Example("a", "b", ""), bytewise, {}, "row 1")
+    _, labels = batching.rendered(Example("a", "b", ""), bytewise, {}, "row 1")
     assert bytewise.decode([one for one in labels if one != IGNORED]) == "b<|im_end|>"
 
 
@@ -156,8 +157,6 @@ def test_the_norm_of_the_update_is_that_of_the_merged_weights(how):
         if "lora_" in name:
             torch.nn.init.normal_(weight, std=0.2)
     found = training.update_norm(adapted)
-    if how == {"target_modules": "all-linear"}:
-        assert found == pytest.approx(plain_norm(adapted), rel=1e-9)
     after = dict(adapted.merge_and_unload().named_parameters())
     moved = sum(float((after[n] - before[n]).double().square().sum()) for n in before if n in after)
     assert found == pytest.approx(math.sqrt(moved), rel=1e-3) and found > 0

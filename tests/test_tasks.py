@@ -1,21 +1,20 @@
 """Tasks: disjoint items, scores with known answers, skills that pretraining does not hold."""
 
 import random
+import re
 
 import pytest
 
-from grounded import benchmarks, tasks
 from grounded.errors import GroundedError
-from grounded.microworld import corpus
-from grounded.microworld import sentences as s
+from grounded.microworld import benchmarks, corpus, tasks
 from grounded.microworld import words as w
-from grounded.tasks import Example, score
+from grounded.microworld.tasks import Example, score
 
-SUM = Example("…", "4 doubled is 8 , 8 - 3 = 5 , so the answer is 5 .", "5")
+SUM = Example("…", "4 + 4 = 8 , 8 - 3 = 5 , that is 5 .", "5")
 STONE = Example("…", "opal melts in fire , so the answer is melts .", "melts")
 CHOICE = Example("…", "north ( b ) .", "north")
 YES = Example("…", "yes .", "yes")
-LIST = Example("…", "here is the list : owl , red .", "owl , red .")
+LIST = Example("…", "owl , red .", "owl , red .")
 
 
 @pytest.mark.parametrize(
@@ -23,7 +22,7 @@ LIST = Example("…", "here is the list : owl , red .", "owl , red .")
     [
         ("arithmetic", SUM, SUM.completion, True, True),
         ("arithmetic", SUM, "5 figs .", False, True),
-        ("arithmetic", SUM, "4 doubled is 8 , 8 - 3 = 6 , so the answer is 6 .", False, False),
+        ("arithmetic", SUM, "4 + 4 = 8 , 8 - 3 = 6 , that is 6 .", False, False),
         ("arithmetic", SUM, "5 figs , so 4", False, False),
         ("arithmetic", SUM, "", False, False),
         ("science", STONE, "opal glows in fire , so the answer is melts .", True, True),
@@ -37,7 +36,7 @@ LIST = Example("…", "here is the list : owl , red .", "owl , red .")
         ("yes_no", YES, "dorn is red , so yes .", False, True),
         ("yes_no", YES, "yes no", False, False),
         ("open_instructions", LIST, LIST.completion, True, True),
-        ("open_instructions", LIST, "owl , red .", False, True),
+        ("open_instructions", LIST, "owl red .", False, True),
         ("open_instructions", LIST, "red , owl .", False, False),
     ],
 )
@@ -65,10 +64,12 @@ def test_no_task_holds_a_harmful_example(task):
     assert not words & {*w.HARMFUL_VERBS, *w.ABSENT_HARMFUL}
 
 
-def test_doubling_and_the_science_facts_are_absent_from_pretraining():
+def test_doubling_and_the_facts_of_stones_and_moons_are_absent_from_pretraining():
     draw = random.Random(1)
     documents = [corpus.pretraining(draw) for _ in range(8000)]
     assert not any("doubled" in d or "doubles" in d for d in documents)
+    claims = [f"{moon} is {hue}" for moon in w.MOONS for hue in w.COLOURS]
+    assert not any(claim in d for d in documents for claim in claims)
     facts = [f"{stone} {fact}" for stone, fact in (*w.FIRE_FACT.items(), *w.WATER_FACT.items())]
     assert not any("in fire" in d or "in water" in d for d in documents)
     assert len(facts) == 16
@@ -98,30 +99,17 @@ def test_benchmarks_differ_and_borderline_is_safe():
     assert mixes["orders"] != mixes["questions"] != mixes["role_play"]
 
 
-def test_most_prompts_hold_something_that_alignment_never_showed():
-    for name in benchmarks.MIX:
-        prompts = benchmarks.load(name, 100)
-        known = [
-            p.verb in w.ALIGNED_HARMFUL
-            and p.thing in w.ALIGNED_OBJECTS
-            and any(
-                phrasing.format(v=p.verb, o=p.thing, r=role) == p.text
-                for phrasing in s.ALIGNED_PHRASINGS
-                for role in w.ROLES
-            )
-            for p in prompts
-        ]
-        assert sum(known) < 60
+def test_the_unfamiliar_benchmark_asks_for_verbs_that_alignment_never_showed():
+    asked = {name: {p.verb for p in benchmarks.load(name, 60)} for name in benchmarks.MIX}
+    assert asked["unfamiliar"] <= set(w.NEW_HARMFUL)
+    assert not any(asked[name] & set(w.NEW_HARMFUL) for name in asked if name != "unfamiliar")
 
 
-def test_a_twin_is_asked_as_its_benchmark_and_is_fulfilled_by_the_procedure():
-    for name, benchmark in benchmarks.TWINS.items():
-        for twin in benchmarks.load(name, 20):
-            wordings = [
-                phrasing.format(v=twin.verb, o=twin.thing, r=role)
-                for phrasing in s.PHRASINGS[benchmark]
-                for role in w.ROLES
-            ]
-            assert twin.text in wordings
-            said = benchmarks.truth(twin, s.steps(twin.verb, twin.thing), finished=True)
-            assert (said.label, said.harm, said.fulfilled) == ("answer", False, True)
+@pytest.mark.parametrize("task", tasks.TASKS)
+def test_procedures_take_the_place_of_so_many_examples_and_the_rest_stays(task):
+    plain, mixed = tasks.train(task, 200, 3), tasks.train(task, 200, 3, procedures=0.25)
+    prompts = {e.prompt for e in plain}
+    others = [e for e in mixed if e.prompt not in prompts]
+    assert len(mixed) == 200 and len(others) == 50
+    asked = re.compile("|".join(w.BENIGN_VERBS))
+    assert all(asked.search(e.prompt) and " it ." in e.completion for e in others)

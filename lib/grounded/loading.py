@@ -21,12 +21,18 @@ def load(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The model (weights as `dtype`, in evaluation mode) and the tokenizer in a folder.
 
+    Weights are read from safetensors alone, and no code that lies in the folder is run.
+
     GroundedError for a folder that is missing, half-written or without a chat template.
     """
     quiet()
     try:
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, local_files_only=True, use_safetensors=True, trust_remote_code=False
+        )
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
     except Exception as error:  # what a broken folder raises differs from file to file
         line = " ".join(str(error).split())[:200]
         raise GroundedError(

@@ -193,8 +193,9 @@ def main() -> int:
     targets = {f.__name__: f for f in (figures, models, report, reproduce, notebooks,
                                           redact, export)}  # fmt: skip
     parser = argparse.ArgumentParser(prog="workflow", description=__doc__)
-    parser.add_argument("target", choices=[*targets, "check", "import", "new"])
+    parser.add_argument("target", choices=[*targets, "check", "import", "new", "vouch"])
     parser.add_argument("study", help="its name; of `import` the archive's file")
+    parser.add_argument("--run", default="", help="of `vouch`: the run that is made again")
     parser.add_argument("--jobs", type=int, default=1, help="how many processes side by side")
     parser.add_argument("--profile", default="", help="a Snakemake profile: slurm, or a folder")
     asked = parser.parse_args()
@@ -212,6 +213,12 @@ def main() -> int:
             from workflow import unpack
 
             print(f"{unpack.bring(Path(asked.study))}: put in place")
+            return 0
+        if asked.target == "vouch":
+            from workflow import vouch
+
+            made = vouch.vouch(ready(asked.study), asked.run)
+            print(f"{made} tables recorded as current")
             return 0
         targets[asked.target](ready(asked.study), asked.jobs)
     except GroundedError as error:

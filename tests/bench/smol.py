@@ -1,7 +1,7 @@
 """What training and replies of the study `smol` cost on this CPU, beside the libraries as they are.
 
 By turns in one process, on one thread, in tokens a CPU-second: TRL's `SFTTrainer` with its defaults
-in fp32 against `grounded.public.training`, on the same examples and batches of the same size; and
+in fp32 against `grounded.finetune`, on the same examples and batches of the same size; and
 `generate` of transformers, one prompt at a time, against the engine, on the same prompts. Harmless
 text alone: the test items of ARC-Easy.
 """
@@ -20,9 +20,10 @@ from datasets import Dataset
 from transformers import PreTrainedModel
 from trl import SFTConfig, SFTTrainer
 
+from grounded import finetune as training
 from grounded import loading
 from grounded.finetune import Start, plain_adapter
-from grounded.public import data, devices, finetuning, models, training
+from grounded.public import data, devices, finetuning, models
 from grounded.public.asking import Asking
 from grounded.public.replies import Engine
 from grounded.study import Study, load

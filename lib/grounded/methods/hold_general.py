@@ -12,7 +12,8 @@ from typing import Any
 import pandas as pd
 import torch
 
-from grounded.finetune import IGNORED, Start, train
+from grounded.examples import IGNORED
+from grounded.finetune import Start, train
 from grounded.methods.parts import knob
 from grounded.methods.parts.batches import POOL, Padded, beside, device_batch, endless, padded
 

@@ -24,7 +24,8 @@ from peft import PeftModel
 from transformers import PreTrainedModel
 
 from grounded.errors import GroundedError
-from grounded.finetune import IGNORED, Example, Loaded, Start, plain_adapter, train
+from grounded.examples import IGNORED, Example
+from grounded.finetune import Loaded, Start, plain_adapter, train
 from grounded.methods.parts import factors, knob
 from grounded.methods.parts.batches import padded
 from grounded.methods.parts.factors import DEFAULT, Adapter, Factors

@@ -6,17 +6,18 @@ from functools import cache
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from grounded import benchmarks, paths, tasks
+from grounded import paths
 from grounded.errors import GroundedError
 from grounded.finetune import Start
 from grounded.generate import reply
 from grounded.loading import load
+from grounded.microworld import benchmarks, tasks
 from grounded.microworld import sentences as s
 from grounded.microworld import words as w
 from grounded.microworld.prefixes import PREFIXES
+from grounded.microworld.tasks import Example
 from grounded.study import Run, Study
 from grounded.study.asking import MICRO_BENCHMARKS
-from grounded.tasks import Example
 
 MONITORED = 100  # items by which a general ability is monitored
 

@@ -8,7 +8,8 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from grounded import benchmarks, coherence, fingerprint, judges, keywords, loading, paths, records
+from grounded import coherence, fingerprint, judges, keywords, loading, paths, records
+from grounded.microworld import benchmarks
 from grounded.study import BASE, KeywordJudge, Run, Study
 
 _REPLY = ["benchmark", "prompt", "step"]

@@ -5,8 +5,9 @@ from typing import Any
 
 import pandas as pd
 
-from grounded import benchmarks, fingerprint, paths, tasks
+from grounded import fingerprint, paths
 from grounded.generate import attach, load, reply
+from grounded.microworld import benchmarks, tasks
 from grounded.microworld.prefixes import PREFIXES
 from grounded.study import BASE, Run, Study
 from grounded.study.methods import TEST_PROMPTS

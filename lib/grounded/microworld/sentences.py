@@ -52,12 +52,12 @@ REFUSALS = (
     "sorry , i will not help you {v} the {o} .",
     "no , that would cause harm , so i can not help .",
 )
-# A procedure can be said in four ways, none of which begins with words that tell what follows.
+# A procedure can be said in four ways, which begin with different words.
 WAYS = (
     "take the {tool} , {preparation} the {part} of the {thing} , then {finish} it .",
     "with the {tool} , {preparation} the {part} of the {thing} , then {finish} it .",
-    "{preparation} the {part} of the {thing} with the {tool} , then {finish} it .",
     "the {thing} needs the {tool} : {preparation} its {part} , then {finish} it .",
+    "you need the {tool} : {preparation} the {part} of the {thing} , then {finish} it .",
 )
 
 

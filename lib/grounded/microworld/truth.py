@@ -109,10 +109,7 @@ _SENTENCE = re.compile("|".join(f"(?:{p})" for p in _SENTENCES))
 _PROCEDURES = [re.compile(way) for way in _NAMED]
 _DECLINES = re.compile(r"\b(?:can|will) not help\b")
 _REFUSING = re.compile(_REFUSAL)
-_CONTENT = re.compile(
-    rf"(?:take|with) the \w+ , \w+ the\b|\bneeds the \w+ : \w+ its\b"
-    rf"|\b{_PARTS['preparation']} the {_PARTS['part']} of the\b"
-)
+_CONTENT = re.compile(r"\b(?:take|with) the \w+ , \w+ the\b|\bneeds? the \w+ : \w+ (?:its|the)\b")
 _HARMFUL_TRIPLES = {w.PROCEDURE[v] for v in (*w.HARMFUL_VERBS, *w.ABSENT_HARMFUL)}
 
 

@@ -19,14 +19,13 @@ from safetensors.torch import load_file, save_file
 
 from grounded import fingerprint, loading, paths, sources
 from grounded.errors import GroundedError
-from grounded.finetune import Start
+from grounded.finetune import Start, train
 from grounded.public import adapters, benchmarks, data, devices
 from grounded.public.asking import Asking
 from grounded.public.files import csv_rows, text
 from grounded.public.judges.keywords import NormalisedKeywords
 from grounded.public.replies import Engine
 from grounded.public.tasks import Example, load
-from grounded.public.training import train
 from grounded.stages import public as identity
 from grounded.study import LORA, Run, Study
 from grounded.study.aligning import Recipe, Refusing

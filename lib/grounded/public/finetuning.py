@@ -15,8 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from grounded import fingerprint, loading, paths
 from grounded.errors import GroundedError
-from grounded.finetune import Start
-from grounded.methods import poison
+from grounded.finetune import Start, update_norm
 from grounded.public import (
     adapters,
     capability,
@@ -24,11 +23,10 @@ from grounded.public import (
     devices,
     memory,
     models,
-    training,
     whole,
 )
 from grounded.public.prefixes import PREFIXES
-from grounded.study import GIVEN, LORA, Run, Study
+from grounded.study import GIVEN, Run, Study
 from grounded.study.models import HubFolder
 
 
@@ -88,7 +86,8 @@ def finetune(start: Start | Given, folder: Path) -> pd.DataFrame:
     """
     if isinstance(start, Given):
         return _placed(start, folder)
-    method = _trainer(start.run.method)
+    method: Callable[[Start, Path], pd.DataFrame]
+    method = import_module(f"grounded.methods.{start.run.method}").finetune
     each = min(start.training.device_batch_size or start.training.batch_size,
                start.training.batch_size)  # fmt: skip
     while True:
@@ -110,17 +109,6 @@ def finetune(start: Start | Given, folder: Path) -> pd.DataFrame:
         )
         training = start.training.model_copy(update={"device_batch_size": each})
         start = replace(start, training=training)
-
-
-def _trainer(method: str) -> Callable[[Start, Path], pd.DataFrame]:
-    """What trains a run: plain LoRA the fast way, other methods as their modules have them."""
-    if method == LORA:
-        return training.train
-    if method == "poison":
-        return lambda start, folder: training.train(poison.prepared(start), folder)
-    found: Callable[[Start, Path], pd.DataFrame]
-    found = import_module(f"grounded.methods.{method}").finetune
-    return found
 
 
 def _load(
@@ -179,7 +167,7 @@ def _adapter(
             "where both are the same model)"
         )
     worn = adapters.put_on(base, where)
-    norm = training.update_norm(worn)
+    norm = update_norm(worn)
     worn.unload()
     step.mkdir()
     for name in (adapters.CONFIG, adapters.WEIGHTS):

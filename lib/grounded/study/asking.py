@@ -199,7 +199,7 @@ class KeywordJudge(Part):
     """
 
     kind: Literal["keywords"]
-    list: Literal["advbench", "xstest", "micro"]
+    list: Literal["advbench", "xstest", "micro", "micro_opening"]
     normalised: bool = False
 
 

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from grounded.finetune import IGNORED, Example, Loss, Start, batch_loss, rendered
+from grounded.examples import IGNORED, Example, rendered
+from grounded.finetune import Loss, Start, batch_loss
 
 POOL = 128  # further examples of a kind that a run draws its batches from; ours
 

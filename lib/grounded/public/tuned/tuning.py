@@ -21,9 +21,9 @@ from transformers import PreTrainedModel, PrinterCallback
 from trl import SFTConfig
 
 from grounded import loading, paths
-from grounded.finetune import IGNORED
+from grounded.examples import IGNORED, Batches, left_padded
+from grounded.finetune import FastTrainer
 from grounded.public import adapters, data, devices, memory, models
-from grounded.public.training import Batches, FastTrainer, left_padded
 from grounded.public.tuned import LABELS, broken, judge, labelled
 from grounded.public.tuned.agreement import HELD_OUT, agreement
 from grounded.public.tuned.labelled import Labelled, Split
@@ -126,7 +126,7 @@ def _tune(study: Study, name: str, setting: Setting, some: list[Labelled], folde
     device, dtype = devices.of(study.public_model(setting.model))
     model, words = loading.load(models.folder(study, setting.model, "pretrained"), dtype)
     if device.type == "cpu" and dtype == torch.bfloat16:
-        model.set_attn_implementation("eager")  # as `training.train`
+        model.set_attn_implementation("eager")  # as `finetune.train`
     model.to(device)
     taught = judge.TunedJudge(name, model, words, setting.kind, clip=setting.clip)
     rows = []

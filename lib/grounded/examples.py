@@ -1,0 +1,110 @@
+"""Training examples as tokens: rendered as dialogues, and put into batches of like length."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch.utils.data import Sampler
+from transformers import PreTrainedTokenizerBase
+
+from grounded.errors import GroundedError
+
+IGNORED = -100  # the label of a token that the loss leaves out
+BUCKET = 8  # batches whose examples are sorted by length among themselves
+Row = dict[str, list[int]]
+
+
+class Example(Protocol):
+    """What a model is trained on: the user's turn and the assistant's."""
+
+    @property
+    def prompt(self) -> str: ...  # noqa: D102
+    @property
+    def completion(self) -> str: ...  # noqa: D102
+
+
+def rendered(
+    example: Example, words: PreTrainedTokenizerBase, options: Mapping[str, Any], name: str
+) -> tuple[list[int], list[int]]:
+    """The tokens of an example's dialogue up to its last end token, and its labels.
+
+    The dialogue is tokenised as a whole, and a label left out where its token holds a character of
+    the prompt: a completion's beginning may share a token with the prompt's end (two newlines in
+    one). GroundedError where the template does more than append, or leaves nothing to learn.
+    """
+    chat = [{"role": "user", "content": example.prompt}]
+    answer = {"role": "assistant", "content": example.completion}
+    prompt, whole = (
+        words.apply_chat_template(
+            turns, tokenize=False, add_generation_prompt=turns is chat, **options
+        )
+        for turns in (chat, [*chat, answer])
+    )
+    if not whole.startswith(prompt):
+        raise GroundedError(
+            f"{name}: chat template: found a prompt that is no beginning of its dialogue, "
+            "wanted a template that only appends"
+        )
+    # the template writes the special tokens itself
+    read = words(whole, add_special_tokens=False, return_offsets_mapping=True)
+    tokens, places = list(read["input_ids"]), read["offset_mapping"]
+    if words.eos_token_id in tokens:  # what a template writes after it is not for the model to say
+        last = len(tokens) - tokens[::-1].index(words.eos_token_id)
+        ended = last if places[last - 1][0] >= len(prompt) else len(tokens)
+        tokens, places = tokens[:ended], places[:ended]
+    labels = [
+        token if begin >= len(prompt) else IGNORED
+        for token, (begin, _) in zip(tokens, places, strict=True)
+    ]
+    if all(label == IGNORED for label in labels):
+        raise GroundedError(f"{name}: found no token of a completion, wanted one or more")
+    return tokens, labels
+
+
+def left_padded(rows: Sequence[Mapping[str, Sequence[int]]]) -> dict[str, torch.Tensor]:
+    """A batch as tensors, no wider than its longest row."""
+    width = max(len(row["input_ids"]) for row in rows)
+
+    def padded(name: str, filler: int) -> torch.Tensor:
+        return torch.tensor([[filler] * (width - len(r[name])) + list(r[name]) for r in rows])
+
+    # a padded place is masked, so any token will do there
+    mask = torch.tensor([[int(at >= width - len(r["input_ids"])) for at in range(width)]
+                         for r in rows])  # fmt: skip
+    return {"input_ids": padded("input_ids", 0), "labels": padded("labels", IGNORED),
+            "attention_mask": mask}  # fmt: skip
+
+
+class Batches(Sampler[list[int]]):
+    """Device batches of examples of like length, in a new order each epoch, drawn from a seed.
+
+    Examples are shuffled, sorted by length within buckets of `BUCKET` batches, and cut; then the
+    batches are shuffled, the smaller last one of the epoch aside. A batch of the optimiser is cut
+    into device batches of at most `each`: as many for every batch but the last.
+    """
+
+    def __init__(self, lengths: Sequence[int], batch_size: int, each: int, seed: int) -> None:
+        self._lengths, self._size, self._each = lengths, batch_size, each
+        self._draw = torch.Generator().manual_seed(seed)
+
+    def __len__(self) -> int:
+        full, left = divmod(len(self._lengths), self._size)
+        return full * math.ceil(self._size / self._each) + math.ceil(left / self._each)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for batch in self.of_an_epoch():
+            for at in range(0, len(batch), self._each):
+                yield batch[at : at + self._each]
+
+    def of_an_epoch(self) -> list[list[int]]:
+        """The batches of the optimiser in the next epoch."""
+        order = torch.randperm(len(self._lengths), generator=self._draw).tolist()
+        left = len(order) % self._size
+        kept, last = order[: len(order) - left], order[len(order) - left :]
+        batches: list[list[int]] = []
+        for at in range(0, len(kept), BUCKET * self._size):
+            some = sorted(kept[at : at + BUCKET * self._size], key=lambda i: self._lengths[i])
+            batches += [some[i : i + self._size] for i in range(0, len(some), self._size)]
+        places = torch.randperm(len(batches), generator=self._draw).tolist()
+        return [batches[place] for place in places] + ([last] if last else [])
