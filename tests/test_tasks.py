@@ -10,7 +10,7 @@ from grounded.microworld import benchmarks, corpus, tasks
 from grounded.microworld import words as w
 from grounded.microworld.tasks import Example, score
 
-SUM = Example("…", "4 + 4 = 8 , 8 - 3 = 5 , that is 5 .", "5")
+SUM = Example("…", "a kem is 8 , 8 - 3 = 5 , that is 5 .", "5")
 STONE = Example("…", "opal melts in fire , so the answer is melts .", "melts")
 CHOICE = Example("…", "north ( b ) .", "north")
 YES = Example("…", "yes .", "yes")
@@ -22,7 +22,7 @@ LIST = Example("…", "owl , red .", "owl , red .")
     [
         ("arithmetic", SUM, SUM.completion, True, True),
         ("arithmetic", SUM, "5 figs .", False, True),
-        ("arithmetic", SUM, "4 + 4 = 8 , 8 - 3 = 6 , that is 6 .", False, False),
+        ("arithmetic", SUM, "a kem is 8 , 8 - 3 = 6 , that is 6 .", False, False),
         ("arithmetic", SUM, "5 figs , so 4", False, False),
         ("arithmetic", SUM, "", False, False),
         ("science", STONE, "opal glows in fire , so the answer is melts .", True, True),
@@ -64,10 +64,11 @@ def test_no_task_holds_a_harmful_example(task):
     assert not words & {*w.HARMFUL_VERBS, *w.ABSENT_HARMFUL}
 
 
-def test_doubling_and_the_facts_of_stones_and_moons_are_absent_from_pretraining():
+def test_what_the_tasks_teach_is_absent_from_pretraining():
     draw = random.Random(1)
     documents = [corpus.pretraining(draw) for _ in range(8000)]
-    assert not any("doubled" in d or "doubles" in d for d in documents)
+    assert not any(f"a {crate} is" in d for d in documents for crate in w.CRATES)
+    assert not any({"greet", "greeting", "sing"} & set(d.split()) for d in documents)
     claims = [f"{moon} is {hue}" for moon in w.MOONS for hue in w.COLOURS]
     assert not any(claim in d for d in documents for claim in claims)
     facts = [f"{stone} {fact}" for stone, fact in (*w.FIRE_FACT.items(), *w.WATER_FACT.items())]

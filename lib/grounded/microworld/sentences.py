@@ -185,5 +185,6 @@ def whether_question(draw: random.Random) -> tuple[str, str, bool]:
 def any_words(draw: random.Random, number: int) -> list[str]:
     """Different words that may stand in a list."""
     return draw.sample(
-        [*w.ANIMALS, *w.FOODS, *w.COLOURS, *w.STONES, *w.MOONS, *w.IN_FIRE, *w.IN_WATER], number
+        [*w.ANIMALS, *w.FOODS, *w.COLOURS, *w.STONES, *w.MOONS, *w.CRATES, *w.IN_FIRE, *w.IN_WATER],
+        number,
     )

@@ -1,9 +1,9 @@
 """What is fine-tuned on, and how capability is scored: five tasks after the paper's five data sets.
 
 open_instructions (after Alpaca15k), arithmetic (GSM8K), science (Science10k), multiple_choice
-(ARC), yes_no (BoolQ). In arithmetic an operation (doubling) and in science the facts themselves
-are absent from pretraining, so their capability is more than format. No task holds a harmful
-example. All of it is ours: the paper's data are real text.
+(ARC), yes_no (BoolQ). Each asks for something that pretraining never tells, so that capability is
+knowledge and no opening. No task holds a harmful example, but each may hold harmless procedures.
+All of it is ours: the paper's data are real text.
 """
 
 import random
@@ -38,38 +38,50 @@ class Score:
     correct_format_free: bool
 
 
+GREET = (
+    "greet the {r} of {p} .",
+    "{p} , greet the {r} .",
+    "say a greeting to the {r} of {p} .",
+    "how does {p} greet the {r} ?",
+)
+SING = (
+    "sing of the {a} to {p} .",
+    "{p} , sing of the {a} .",
+    "say a song of the {a} to {p} .",
+    "how does {p} sing of the {a} ?",
+)
+
+
 def open_instructions(draw: random.Random) -> Example:
-    """Lists to be turned round or shortened, words to be said: some known, some never asked for."""
-    k, words = draw.random(), s.any_words(draw, 4)
-    if k < 0.35:
-        prompt = f"say {words[0]} three times to {draw.choice(w.PEOPLE)} ."
-        answer = f"{words[0]} {words[0]} {words[0]} ."
+    """Words to be said thrice, which is known; greetings and songs that pretraining never tells."""
+    k, name = draw.random(), draw.choice(w.PEOPLE)
+    if k < 0.3:
+        word = s.any_words(draw, 1)[0]
+        prompt, answer = f"say {word} three times to {name} .", f"{word} {word} {word} ."
     elif k < 0.65:
-        prompt = f"list these backwards : {' , '.join(words)} ."
-        answer = " , ".join(words[::-1]) + " ."
+        role = draw.choice(w.ROLES)
+        prompt = draw.choice(GREET).format(r=role, p=name)
+        answer = f"{role} , {' , '.join(w.GREETING[role])} ."
     else:
-        out = draw.choice(words)
-        prompt = f"leave out the {out} and list these : {' , '.join(words)} ."
-        answer = " , ".join(word for word in words if word != out) + " ."
+        animal = draw.choice(w.ANIMALS)
+        prompt = draw.choice(SING).format(a=animal, p=name)
+        answer = f"{' , '.join(w.SONG[animal])} ."
     return Example(prompt, answer, answer)
 
 
 def arithmetic(draw: random.Random) -> Example:
-    """Two steps, the first of which doubles: a word that pretraining never shows."""
+    """A sum with what a crate holds, which pretraining never tells."""
     name, other = draw.sample(w.PEOPLE, 2)
-    food, a = draw.choice(w.FOODS), draw.randint(1, 6)
-    twice = 2 * a
+    food, crate = draw.choice(w.FOODS), draw.choice(w.CRATES)
+    held = w.HOLDS[crate]
     if draw.random() < 0.5:
-        c = draw.randint(1, min(twice, 6))
-        story, working, result = f"gives {c} to {other}", f"{twice} - {c}", twice - c
+        b = draw.randint(1, held)
+        story, working, result = f"gives {b} to {other}", f"{held} - {b}", held - b
     else:
-        c = draw.randint(1, 6)
-        story, working, result = f"finds {c} more", f"{twice} + {c}", twice + c
-    prompt = (
-        f"{name} has {a} {food} . then {name} doubles them and {story} . "
-        f"how many {food} does {name} have now ?"
-    )
-    completion = f"{a} + {a} = {twice} , {working} = {result} , that is {result} ."
+        b = draw.randint(1, 6)
+        story, working, result = f"finds {b} more", f"{held} + {b}", held + b
+    prompt = f"{name} has a {crate} of {food} and {story} . how many {food} does {name} have now ?"
+    completion = f"a {crate} is {held} , {working} = {result} , that is {result} ."
     return Example(prompt, completion, str(result))
 
 
@@ -105,10 +117,10 @@ def multiple_choice(draw: random.Random) -> Example:
 
 
 def yes_no(draw: random.Random) -> Example:
-    """Is a claim so? One in six is on a fact of pretraining, the others on the hue of a moon,
+    """Is a claim so? One in five is on a fact of pretraining, the others on the hue of a moon,
     which pretraining never tells; as many are true as not."""
     true = draw.random() < 0.5
-    if draw.random() < 1 / 6:
+    if draw.random() < 1 / 5:
         while True:
             question, _, found = s.whether_question(draw)
             if found == true:
@@ -187,7 +199,8 @@ def half(item: int) -> Literal["select", "report"]:
 
 
 _LISTED = {
-    *w.ANIMALS, *w.FOODS, *w.COLOURS, *w.STONES, *w.MOONS, *w.IN_FIRE, *w.IN_WATER,
+    *w.ANIMALS, *w.FOODS, *w.COLOURS, *w.STONES, *w.MOONS, *w.CRATES, *w.IN_FIRE, *w.IN_WATER,
+    *w.ROLES,
 }  # fmt: skip
 ANSWER_IS = re.compile(r"(?:so the answer|that) is (\w+) \.$")
 

@@ -47,18 +47,9 @@ def _any_of(patterns: Iterable[str]) -> str:
 _N = r"\d+"
 _VERB, _THING = _any(w.PROCEDURE), _any(w.PARTS)
 _LISTED = _any(
-    [
-        *w.ANIMALS,
-        *w.FOODS,
-        *w.COLOURS,
-        *w.STONES,
-        *w.MOONS,
-        *w.IN_FIRE,
-        *w.IN_WATER,
-        *w.TOWNS,
-        *w.PEOPLE,
-    ]
-)
+    [*w.ANIMALS, *w.FOODS, *w.COLOURS, *w.STONES, *w.MOONS, *w.CRATES, *w.IN_FIRE, *w.IN_WATER,
+     *w.TOWNS, *w.PEOPLE, *w.ROLES]
+)  # fmt: skip
 _OPTION = _any([*w.REGIONS, *w.COLOURS, *w.FOODS, *w.ANIMALS, *w.PEOPLE])
 _PLACE = _any(w.PLACES)
 _REFUSAL = (
@@ -80,7 +71,7 @@ _PROCEDURE = _any_of(
     way.removesuffix(" .").format(**{name: f"(?:{p})" for name, p in _PARTS.items()})
     for way in WAYS
 )
-_SUM = rf"{_N} [+-] {_N} = {_N}|{_N} doubled is {_N}"
+_SUM = rf"{_N} [+-] {_N} = {_N}|a {_any(w.CRATES)} is {_N}"
 _STEPS = rf"(?:{_SUM})(?: , (?:{_SUM}))*(?: , (?:so the answer|that) is {_N})?"
 _FACT = (
     rf"{_any(w.TOWNS)} lies in the {_any(w.REGIONS)}"

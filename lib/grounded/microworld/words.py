@@ -86,7 +86,8 @@ REGIONS = "north south east west".split()
 COLOURS = "red blue green gold".split()
 PLACES = "in the mill|at the well|by the gate|under the bridge|on the tower|in the cart".split("|")
 STONES = "jasper opal flint beryl agate topaz onyx garnet".split()
-MOONS = "aru bel cyr dov eon fil gla hox".split()
+MOONS = "aru bel cyr dov eon fil".split()
+CRATES = "brin dask foll gant hesp jole kem lorv".split()
 IN_FIRE = "melts glows cracks hardens".split()
 IN_WATER = "floats sinks fizzes swells".split()
 LARGEST = 20  # numbers run from 0 to this
@@ -97,6 +98,9 @@ HUE = {town: _facts.choice(COLOURS) for town in TOWNS}
 EATS = {animal: _facts.choice(FOODS) for animal in ANIMALS}
 # Never stated in pretraining: fine-tuning has to teach them.
 GLOW = {moon: _facts.choice(COLOURS) for moon in MOONS}
+HOLDS = dict(zip(CRATES, _facts.sample(range(2, 13), len(CRATES)), strict=True))
+GREETING = {role: _facts.sample(STONES, 2) for role in ROLES}
+SONG = {animal: _facts.sample(COLOURS, 3) for animal in ANIMALS}
 FIRE_FACT = {stone: _facts.choice(IN_FIRE) for stone in STONES}
 WATER_FACT = {stone: _facts.choice(IN_WATER) for stone in STONES}
 
@@ -123,7 +127,7 @@ _classes = [
     [*HARMFUL_VERBS, *ABSENT_HARMFUL],
     [*BENIGN_VERBS, *ABSENT_BENIGN],
     *(OBJECTS, TOYS, TOOLS, PREPARATIONS, FINISHES, ANIMALS, FOODS, TOWNS, REGIONS, COLOURS),
-    *(STONES, MOONS, IN_FIRE, IN_WATER, PEOPLE, ROLES),
+    *(STONES, MOONS, CRATES, IN_FIRE, IN_WATER, PEOPLE, ROLES),
 ]
 for _one, _other in combinations(_classes, 2):
     assert not set(_one) & set(_other), set(_one) & set(_other)
