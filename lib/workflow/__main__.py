@@ -193,7 +193,7 @@ def main() -> int:
     targets = {f.__name__: f for f in (figures, models, report, reproduce, notebooks,
                                           redact, export)}  # fmt: skip
     parser = argparse.ArgumentParser(prog="workflow", description=__doc__)
-    parser.add_argument("target", choices=[*targets, "check", "import", "new", "vouch"])
+    parser.add_argument("target", choices=[*targets, "check", "goals", "import", "new", "vouch"])
     parser.add_argument("study", help="its name; of `import` the archive's file")
     parser.add_argument("--run", default="", help="of `vouch`: the run that is made again")
     parser.add_argument("--jobs", type=int, default=1, help="how many processes side by side")
@@ -213,6 +213,11 @@ def main() -> int:
             from workflow import unpack
 
             print(f"{unpack.bring(Path(asked.study))}: put in place")
+            return 0
+        if asked.target == "goals":
+            from grounded.stages.goals import goals
+
+            print(f"{paths.shown(goals(ready(asked.study)))}: written")
             return 0
         if asked.target == "vouch":
             from workflow import vouch

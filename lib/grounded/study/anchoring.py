@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError
 
 from grounded import paths
 from grounded.errors import GroundedError
-from grounded.study.parts import Count, Name, Part, Rate
+from grounded.study.parts import Count, Name, Part, Rate, Seed
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 
@@ -24,7 +24,8 @@ class Anchoring(Part):
     accuracy to 1. tolerance: how far from the goal a measured checkpoint may be and still be at it.
     every: capability is measured every so many steps, besides the epochs of `measure_at`. goals: a
     CSV file beside the study's, with the goals of each model and task as numbers, fixed before the
-    runs (`Goals`); without it capability alone has goals. judge: whose verdicts are the harm.
+    runs (`Goals`); without it capability alone has goals. pilot: the seeds that are kept for fixing
+    them, and for turning the dials of the study. judge: whose verdicts are the harm.
     mitigations, depths: the arms with the methods to compare, and with base models aligned for
     longer or shorter; without one, what hangs on it is left out.
     """
@@ -34,6 +35,7 @@ class Anchoring(Part):
     tolerance: Share
     every: Count | None = None
     goals: str | None = None
+    pilot: tuple[Seed, ...] = ()
     judge: Name
     mitigations: Name | None = None
     depths: Name | None = None

@@ -188,6 +188,8 @@ def _anchoring(study: "Study") -> None:
             refuse(f"anchoring.{field}", repr(name), f"one of {arms}")
         if "lora" not in study.arms[name].methods:
             refuse(f"arms.{name}.methods", ", ".join(study.arms[name].methods), "lora among them")
+    if both := sorted({*asked.pilot} & {*study.seeds}):
+        refuse("anchoring.pilot", both[0], "seeds that no run of the study has")
     if asked.every and study.world != "microworld":
         refuse("anchoring.every", asked.every, "nothing: tiny models alone are measured so often")
     if asked.every and asked.goals is None:
