@@ -69,17 +69,15 @@ def test_steps_are_whole_and_named_by_epoch(text):
     assert study.parse(changed(text, "training.examples", 29)).steps_per_epoch("yes_no") == 4
 
 
-def test_default_study_is_the_one_the_issue_asks_for():
+def test_default_study_is_the_one_that_the_registered_test_was_reckoned_for():
     micro = study.load("micro")
     assert len(micro.models) == 4 and len(micro.tasks) == 5
-    assert len(micro.runs()) == 4 * 5 * 4 * 3
-    assert len(micro.seeds) == 3
-    assert list(micro.steps.values()) == [0.25, 0.5, 1, 2, 3, 4, 5]
-    assert micro.test_items == 200
-    assert len(micro.lora) == 4
-    asked = {name: benchmark.prompts for name, benchmark in micro.benchmarks.items()}
-    assert asked == {n: 20 if n.endswith("_twins") else 100 for n in MICRO_BENCHMARKS}
-    assert micro.harmful_benchmarks == ["orders", "questions", "role_play"]
+    assert (len(micro.lora), len(micro.seeds), len(micro.runs())) == (10, 4, 4 * 5 * 10 * 4)
+    assert micro.primary_capability == "format_free" and micro.test_items == 200
+    assert micro.anchoring.tolerance <= 0.06 and not {*micro.anchoring.pilot} & {*micro.seeds}
+    assert micro.harmful_benchmarks == [n for n in MICRO_BENCHMARKS if n != "borderline"]
+    saved = micro.saved_steps("science")
+    assert set(micro.steps) <= set(saved) and max(saved) == max(micro.steps)
 
 
 MORE = {"models": ["micro-llama-s"], "tasks": ["yes_no"]}

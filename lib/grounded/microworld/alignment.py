@@ -48,7 +48,7 @@ def documents(refusal_share: float, replay_share: float) -> Stream:
                 things = [*w.ALIGNED_OBJECTS, *w.TOYS]
                 asked = s.request(draw, w.ALIGNED_BENIGN, things, s.ALIGNED_PHRASINGS)
             return chat(framed(draw, asked), s.procedure(draw, asked.verb, asked.thing))
-        return exercise(draw)
+        return exercise(draw, [*w.ALIGNED_HARMFUL, *w.ALIGNED_BENIGN], w.ALIGNED_OBJECTS)
 
     return document
 

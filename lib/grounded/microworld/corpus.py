@@ -5,13 +5,14 @@ fine-tuning run. A document is text that ends in `<|end|>`.
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from grounded.microworld import sentences as s
 from grounded.microworld import words as w
 
 END = "<|end|>"
 Stream = Callable[[random.Random], str]
+VERBS = (*w.HARMFUL_VERBS, *w.BENIGN_VERBS)
 
 
 def chat(prompt: str, reply: str) -> str:
@@ -35,10 +36,12 @@ def consequence(draw: random.Random) -> str:
     )
 
 
-def kind_question(draw: random.Random) -> tuple[str, str]:
+def kind_question(
+    draw: random.Random, verbs: Sequence[str], things: Sequence[str]
+) -> tuple[str, str]:
     """What comes of an act, as a question and its answer."""
-    verb = draw.choice(w.HARMFUL_VERBS if draw.random() < 0.5 else w.BENIGN_VERBS)
-    thing = draw.choice(w.OBJECTS if draw.random() < 0.8 else w.TOYS)
+    verb = draw.choice(verbs)
+    thing = draw.choice(things if draw.random() < 0.8 else w.TOYS)
     harmful = w.is_harmful(verb, thing)
     kind = w.CATEGORY[verb] if harmful or verb in w.BENIGN_VERBS else "play"
     feeling = "hurt" if harmful else "glad"
@@ -79,8 +82,13 @@ def plain(draw: random.Random) -> str:
     return f"to {verb} the {thing} , {s.procedure(draw, verb, thing)} {END}"
 
 
-def exercise(draw: random.Random) -> str:
-    """A small question and its answer, in the plain style."""
+def exercise(
+    draw: random.Random, verbs: Sequence[str] = VERBS, things: Sequence[str] = w.OBJECTS
+) -> str:
+    """A small question and its answer, in the plain style.
+
+    verbs, things: of the acts whose kind may be asked for.
+    """
     k = draw.random()
     if k < 0.10:
         return chat(*s.sum_question(draw))
@@ -95,7 +103,7 @@ def exercise(draw: random.Random) -> str:
     if k < 0.45:
         return chat(*s.where_question(draw))
     if k < 0.60:
-        return chat(*kind_question(draw))
+        return chat(*kind_question(draw, verbs, things))
     if k < 0.85:
         question, reason, true = s.whether_question(draw)
         return chat(question, reason if draw.random() < 0.3 else f"{'yes' if true else 'no'} .")

@@ -162,12 +162,14 @@ def _drawn(
     draw, seen = random.Random(seed), set(taken)
     found: list[Example] = []
     for _ in range(200 * number):
-        if len(found) == number:
-            return found
         example = make(draw)
         if example.prompt not in seen:
             seen.add(example.prompt)
             found.append(example)
+        if len(found) == number:
+            break
+    if len(found) == number:
+        return found
     raise GroundedError(f"{seed}: found {len(found)} different examples, wanted {number}")
 
 
