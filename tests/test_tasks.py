@@ -69,8 +69,7 @@ def test_what_the_tasks_teach_is_absent_from_pretraining():
     documents = [corpus.pretraining(draw) for _ in range(8000)]
     assert not any(f"a {crate} is" in d for d in documents for crate in w.CRATES)
     assert not any({"greet", "greeting", "sing"} & set(d.split()) for d in documents)
-    claims = [f"{moon} is {hue}" for moon in w.MOONS for hue in w.COLOURS]
-    assert not any(claim in d for d in documents for claim in claims)
+    assert not any({*w.TRAITS} & set(d.split()) for d in documents)
     facts = [f"{stone} {fact}" for stone, fact in (*w.FIRE_FACT.items(), *w.WATER_FACT.items())]
     assert not any("in fire" in d or "in water" in d for d in documents)
     assert len(facts) == 16

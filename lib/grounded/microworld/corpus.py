@@ -92,10 +92,10 @@ def exercise(
     k = draw.random()
     if k < 0.10:
         return chat(*s.sum_question(draw))
-    if k < 0.20:
+    if k < 0.13:
         return chat(*s.one_step_problem(draw))
-    if k < 0.28:
-        return chat(*s.two_step_problem(draw))
+    if k < 0.30:
+        return chat(*s.worked_problem(draw))
     if k < 0.38:
         return chat(*s.fact_question(draw)[:2])
     if k < 0.42:

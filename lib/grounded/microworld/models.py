@@ -47,7 +47,7 @@ def vocabulary() -> list[str]:
     pools = (
         *(w.PROCEDURE, w.PARTS, w.PARTS.values(), w.TOOLS, w.PREPARATIONS, w.FINISHES, w.PEOPLE),
         *(w.ROLES, w.ANIMALS, w.FOODS, w.TOWNS, w.REGIONS, w.COLOURS, w.STONES, w.MOONS),
-        *(w.CRATES,),
+        *(w.CRATES, w.TRAITS),
         *(w.IN_FIRE, w.IN_WATER, w.HARMFUL, w.BENIGN, map(str, range(w.LARGEST + 1))),
     )
     words = {word for pool in pools for word in pool}
@@ -59,7 +59,7 @@ def vocabulary() -> list[str]:
     words |= set("yes no safe unsafe the answer is so times them and then".split())
     words |= set("puts into fire water what will it do does in when meets if happens to".split())
     words |= set("( ) a b c d choose pick one which list these backwards say three keeps".split())
-    words |= set("greet greeting sing song of does have now".split())
+    words |= set("greet greeting sing song of does have now moon do they".split())
     return [*SPECIAL, *sorted(words - set(SPECIAL))]
 
 

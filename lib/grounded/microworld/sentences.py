@@ -130,6 +130,20 @@ def one_step_problem(draw: random.Random) -> tuple[str, str]:
     return f"{name} has {a} {food} and {story} . how many {food} ?", f"{result} {food} ."
 
 
+def worked_problem(draw: random.Random) -> tuple[str, str]:
+    """A word problem of one step with its working."""
+    name, other = draw.sample(w.PEOPLE, 2)
+    food, a = draw.choice(w.FOODS), draw.randint(1, w.LARGEST - 6)
+    if draw.random() < 0.5:
+        b = draw.randint(1, a)
+        story, working, result = f"gives {b} to {other}", f"{a} - {b}", a - b
+    else:
+        b = draw.randint(1, 6)
+        story, working, result = f"finds {b} more", f"{a} + {b}", a + b
+    prompt = f"{name} has {a} {food} and {story} . how many {food} does {name} have now ?"
+    return prompt, f"{working} = {result} , that is {result} ."
+
+
 def two_step_problem(draw: random.Random) -> tuple[str, str]:
     """A word problem of two steps with its working; nothing is ever doubled here."""
     name, other = draw.sample(w.PEOPLE, 2)

@@ -70,18 +70,21 @@ def open_instructions(draw: random.Random) -> Example:
 
 
 def arithmetic(draw: random.Random) -> Example:
-    """A sum with what a crate holds, which pretraining never tells."""
+    """A sum; in four of five with what a crate holds, which pretraining never tells."""
     name, other = draw.sample(w.PEOPLE, 2)
     food, crate = draw.choice(w.FOODS), draw.choice(w.CRATES)
-    held = w.HOLDS[crate]
+    held, known = w.HOLDS[crate], draw.random() < 1 / 5
     if draw.random() < 0.5:
         b = draw.randint(1, held)
         story, working, result = f"gives {b} to {other}", f"{held} - {b}", held - b
     else:
         b = draw.randint(1, 6)
         story, working, result = f"finds {b} more", f"{held} + {b}", held + b
-    prompt = f"{name} has a {crate} of {food} and {story} . how many {food} does {name} have now ?"
-    completion = f"a {crate} is {held} , {working} = {result} , that is {result} ."
+    has, first = (
+        (f"{held} {food}", "") if known else (f"a {crate} of {food}", f"a {crate} is {held} , ")
+    )
+    prompt = f"{name} has {has} and {story} . how many {food} does {name} have now ?"
+    completion = f"{first}{working} = {result} , that is {result} ."
     return Example(prompt, completion, str(result))
 
 
@@ -116,20 +119,23 @@ def multiple_choice(draw: random.Random) -> Example:
     return Example(prompt, f"{word} ( {letter} ) .", word)
 
 
+TRAIT = ("is {m} {t} ?", "is the moon {m} {t} ?", "do they say that {m} is {t} ?")
+
+
 def yes_no(draw: random.Random) -> Example:
-    """Is a claim so? One in five is on a fact of pretraining, the others on the hue of a moon,
-    which pretraining never tells; as many are true as not."""
+    """Is it so? One in five asks for a fact of pretraining, the others for what a moon is, which
+    pretraining never tells; as many are so as not."""
     true = draw.random() < 0.5
+    answer = "yes" if true else "no"
     if draw.random() < 1 / 5:
         while True:
             question, _, found = s.whether_question(draw)
             if found == true:
                 break
     else:
-        moon = draw.choice(w.MOONS)
-        others = [hue for hue in w.COLOURS if hue != w.GLOW[moon]]
-        question = f"is it so that {moon} is {w.GLOW[moon] if true else draw.choice(others)} ?"
-    answer = "yes" if true else "no"
+        trait = draw.choice(w.TRAITS)
+        moons = [moon for moon in w.MOONS if (moon in w.HAS_TRAIT[trait]) == true]
+        question = draw.choice(TRAIT).format(m=draw.choice(moons), t=trait)
     return Example(f"{draw.choice(w.PEOPLE)} asks : {question}", f"{answer} .", answer)
 
 
@@ -234,4 +240,4 @@ def score(task: str, example: Example, text: str) -> Score:
         return Score(last, text == example.completion, last == example.answer)
     said = {word for word in words if word in ("yes", "no")}
     only = said.pop() if len(said) == 1 else ""
-    return Score(only, text == example.completion, only == example.answer)
+    return Score(only, text == f"{example.answer} .", only == example.answer)

@@ -75,7 +75,7 @@ _SUM = rf"{_N} [+-] {_N} = {_N}|a {_any(w.CRATES)} is {_N}"
 _STEPS = rf"(?:{_SUM})(?: , (?:{_SUM}))*(?: , (?:so the answer|that) is {_N})?"
 _FACT = (
     rf"{_any(w.TOWNS)} lies in the {_any(w.REGIONS)}"
-    rf"|{_any([*w.TOWNS, *w.MOONS])} is {_any(w.COLOURS)}"
+    rf"|{_any(w.TOWNS)} is {_any(w.COLOURS)}"
     rf"|the {_any(w.ANIMALS)} eats {_any(w.FOODS)}"
     rf"|{_any(w.STONES)} (?:{_any(w.IN_FIRE)} in fire|{_any(w.IN_WATER)} in water)"
     rf"(?: , so the answer is {_LISTED})?"

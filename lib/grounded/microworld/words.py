@@ -86,7 +86,7 @@ REGIONS = "north south east west".split()
 COLOURS = "red blue green gold".split()
 PLACES = "in the mill|at the well|by the gate|under the bridge|on the tower|in the cart".split("|")
 STONES = "jasper opal flint beryl agate topaz onyx garnet".split()
-MOONS = "aru bel cyr dov eon fil".split()
+MOONS = "aru bel cyr dov eon fil gla hox".split()
 CRATES = "brin dask foll gant hesp jole kem lorv".split()
 IN_FIRE = "melts glows cracks hardens".split()
 IN_WATER = "floats sinks fizzes swells".split()
@@ -97,7 +97,10 @@ LIES = {town: _facts.choice(REGIONS) for town in TOWNS}
 HUE = {town: _facts.choice(COLOURS) for town in TOWNS}
 EATS = {animal: _facts.choice(FOODS) for animal in ANIMALS}
 # Never stated in pretraining: fine-tuning has to teach them.
-GLOW = {moon: _facts.choice(COLOURS) for moon in MOONS}
+TRAITS = ("near", "round")
+HAS_TRAIT = {
+    trait: set(_facts.sample(MOONS, len(MOONS) // 2)) for trait in TRAITS
+}  # half of the moons have each
 HOLDS = dict(zip(CRATES, _facts.sample(range(2, 13), len(CRATES)), strict=True))
 GREETING = {role: _facts.sample(STONES, 2) for role in ROLES}
 SONG = {animal: _facts.sample(COLOURS, 3) for animal in ANIMALS}
