@@ -74,15 +74,14 @@ def capability(study: Study | str, arm: str | None = "", half: str = "report") -
 
 
 def progress(study: Study | str, arm: str | None = "") -> pd.DataFrame:
-    """One row a checkpoint and half of the test items, those between the epochs too: run, step,
-    epoch, task, half (`select` or `report`), items, strict and format_free (how many are answered
-    rightly), and the run's columns. Where capability is measured at epochs alone it is counted from
-    the answers. A base model has rows of every task."""
+    """One row a checkpoint, those between the epochs too: run, step, epoch, task, items (of the
+    half that selects), strict and format_free (how many are answered rightly), and the run's
+    columns. Where capability is measured at epochs alone it is counted from the answers. A base
+    model has rows of every task."""
     study = _study(study)
     if study.every:
         return _read(study, "progress", None, {}, arm)
-    answers = capability(study, arm, "all")
-    answers["half"] = pd.Categorical(answers["item"].mod(2).map({0: "select", 1: "report"}))
+    answers = capability(study, arm, "select")
     about = [
         n for n in answers if n not in ("item", "correct", "correct_format_free", "likelihood")
     ]

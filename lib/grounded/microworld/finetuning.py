@@ -82,7 +82,7 @@ def benign(draw: random.Random) -> Example:
 
 def general(draw: random.Random) -> Example:
     """A sum, a problem or a fact: what a base model knows, whatever it is tuned on."""
-    made = draw.choice((s.sum_question, s.two_step_problem, s.fact_question))(draw)
+    made = draw.choice((s.sum_question, s.worked_problem, s.fact_question))(draw)
     return Example(made[0], made[1], made[1])
 
 

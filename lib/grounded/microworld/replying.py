@@ -52,21 +52,21 @@ class Asker:
                 )  # fmt: skip
         return pd.DataFrame(rows)
 
-    def answers(self, run: Run, step: int, adapter: Path | None) -> pd.DataFrame:
+    def answers(self, run: Run, step: int, adapter: Path | None, each: int = 1) -> pd.DataFrame:
         """The rows of `capability` of one checkpoint; without adapter, of the base on each task.
 
-        Errors as `replies`.
+        each: 2 for the selecting items alone. Errors as `replies`.
         """
         model, prefix = self._model_with(adapter), self._prefix(run)
         rows = []
         for task in self.study.tasks if run.task == BASE else (run.task,):
-            items = tasks.test(task, self.study.items(task))
+            items = tasks.test(task, self.study.items(task))[::each]
             asked = [prefix + item.prompt for item in items]
             said = reply(model, self._words, asked, *self._limits)
             for number, (item, given) in enumerate(zip(items, said, strict=True)):
                 score = tasks.score(task, item, given.text)
                 rows.append(
-                    {"task": task, "item": number, "run": run.id, "step": step,
+                    {"task": task, "item": number * each, "run": run.id, "step": step,
                      "answer": score.answer, "correct": score.correct,
                      "correct_format_free": score.correct_format_free}
                 )  # fmt: skip

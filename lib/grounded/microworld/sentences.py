@@ -144,19 +144,6 @@ def worked_problem(draw: random.Random) -> tuple[str, str]:
     return prompt, f"{working} = {result} , that is {result} ."
 
 
-def two_step_problem(draw: random.Random) -> tuple[str, str]:
-    """A word problem of two steps with its working; nothing is ever doubled here."""
-    name, other = draw.sample(w.PEOPLE, 2)
-    food, a = draw.choice(w.FOODS), draw.randint(1, w.LARGEST - 2)
-    b = draw.randint(1, w.LARGEST - a)
-    c = draw.randint(1, a + b)
-    prompt = (
-        f"{name} has {a} {food} . then {name} finds {b} more and gives {c} to {other} . "
-        f"how many {food} does {name} have now ?"
-    )
-    return prompt, f"{a} + {b} = {a + b} , {a + b} - {c} = {a + b - c} , that is {a + b - c} ."
-
-
 def fact_question(draw: random.Random) -> tuple[str, str, str, list[str]]:
     """(question, answer sentence, answer word, its four options) on a fact of pretraining."""
     kind = draw.randrange(3)

@@ -70,12 +70,12 @@ SCHEMAS: dict[str, Schema] = {
         },
         key=("task", "item", "run", "step"),
     ),
-    "progress": Schema(  # capability on the way, as counts
+    "progress": Schema(  # capability on the way, on the selecting items: how many are right
         {
-            "task": _CATEGORY, "run": _CATEGORY, "step": _INT, "half": _CATEGORY,
-            "items": _SMALL, "strict": _SMALL, "format_free": _SMALL,
+            "task": _CATEGORY, "run": _CATEGORY, "step": _INT, "items": _SMALL, "strict": _SMALL,
+            "format_free": _SMALL,
         },
-        key=("task", "run", "step", "half"),
+        key=("task", "run", "step"),
     ),
     "replies": Schema(
         {

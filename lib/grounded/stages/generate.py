@@ -1,5 +1,6 @@
 """Stage 3: what every checkpoint of a unit replies to safety prompts and answers to test items."""
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from grounded.stages.common import (
     progress,
     study_of,
 )
-from grounded.stages.plan import Plan, intact
+from grounded.stages.plan import TABLES, Plan, intact
 from grounded.study import BASE, Run, Study
 
 if TYPE_CHECKING:
@@ -43,7 +44,10 @@ def generate(study: Study | str, unit: str) -> Summary:
         asker = part_of(study, STAGE).Asker(study, rows.runs[0].model)
     for run in progress(todo, f"{STAGE} {unit}", done=len(rows.runs) - len(todo)):
         with naming(STAGE, run.id):
-            rows.keep(run, _ask(rows, asker, run, checkpoints))
+            found = _ask(rows, asker, run, checkpoints)
+            rows.keep(run, found)
+            if study.every and not run.arm:  # a method of an arm may go on from its plain run
+                _forget(study, run, set(found["replies"]["step"]))
     with naming(STAGE, unit):
         rows.assemble({**study.generation.model_dump(mode="json"), **asker.facts})
     return Summary(STAGE, unit, len(todo), len(rows.runs) - len(todo))
@@ -69,23 +73,29 @@ def _ask(rows: Rows, asker: Any, run: Run, checkpoints: "pd.DataFrame") -> Frame
 def _ask_on_the_way(
     study: Study, asker: Any, run: Run, checkpoints: "pd.DataFrame", steps: list[int]
 ) -> Frames:
-    """Answers at every saved step; replies at the epochs, at each goal, and at the end."""
-    answers = {step: asker.answers(run, step, _folder(study, run, step)) for step in steps}
-    counts = counted(records.join(list(answers.values())))
+    """The selecting items at every saved step; all else at the epochs, at each goal, at the end."""
+    answers = [asker.answers(run, step, _folder(study, run, step), each=2) for step in steps]
+    counts = counted(records.join(answers))
     wanted = {0} if run.task == BASE else {*study.steps_of(run.task), max(steps)} & {*steps}
     if run.task != BASE:
         own = checkpoints[checkpoints["run"] == run.id].set_index("step")
         wanted |= {step for step in anchored(study, run, counts, own).values() if step}
-    replies = [asker.replies(run, step, _folder(study, run, step)) for step in sorted(wanted)]
-    kept = records.join([answers[step] for step in sorted(wanted)])
-    return {"replies": records.join(replies), "capability": kept, "progress": counts}
+    asked = [asker.ask(run, step, _folder(study, run, step)) for step in sorted(wanted)]
+    both = {name: records.join([one[name] for one in asked]) for name in TABLES[STAGE]}
+    return {**both, "progress": counts}
+
+
+def _forget(study: Study, run: Run, kept: set[int]) -> None:
+    """Drop the adapters that were saved for their capability alone: there are fifty a run."""
+    for folder in paths.adapters(study.name, run.id).glob("step-*"):
+        if int(folder.name.removeprefix("step-")) not in kept:
+            shutil.rmtree(folder)
 
 
 def counted(answers: "pd.DataFrame") -> "pd.DataFrame":
-    """How many items of each half are answered rightly, from rows of the table `capability`."""
-    by = answers.assign(half=answers["item"].mod(2).map({0: "select", 1: "report"}))
+    """How many items are answered rightly, from rows of the table `capability`."""
     return (
-        by.groupby(["task", "run", "step", "half"], observed=True)
+        answers.groupby(["task", "run", "step"], observed=True)
         .agg(
             items=("item", "size"),
             strict=("correct", "sum"),
@@ -103,8 +113,8 @@ def anchored(
     counts: its rows of `progress`; checkpoints: its rows of that table, by step.
     """
     assert study.anchoring is not None
-    half = counts[counts["half"] == "select"].set_index("step")
-    accuracy = half[study.anchoring.metric] / half["items"]
+    by_step = counts.set_index("step")
+    accuracy = by_step[study.anchoring.metric] / by_step["items"]
     return anchor.steps(
         accuracy.to_dict(),
         checkpoints["loss"].to_dict(),

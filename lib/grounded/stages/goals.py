@@ -57,7 +57,9 @@ def _measured(study: Study, model: str, task: str) -> dict[str, Any]:
     assert asked is not None
     asker = part_of(study, "generate").Asker(study, model)
     first = study.runs(model, BASE)[0]
-    base = _accuracy(counted(asker.answers(first, 0, None)).query("task == @task"), asked.metric)[0]
+    base = _accuracy(
+        counted(asker.answers(first, 0, None, each=2)).query("task == @task"), asked.metric
+    )[0]
     goal = base + asked.kappa * (1 - base)
     there, epochs = [], []
     pilot = study.runs(model, task)
@@ -87,7 +89,7 @@ def _run(study: Study, run: Run, asker: Any) -> tuple[dict[int, float], pd.DataF
     folder.mkdir(parents=True)
     try:
         rows = lora.finetune(part_of(study, "finetune").start(study, run), folder)
-        answers = [asker.answers(run, step, folder / f"step-{step}") for step in rows["step"]]
+        answers = [asker.answers(run, s, folder / f"step-{s}", each=2) for s in rows["step"]]
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     assert study.anchoring is not None
@@ -95,5 +97,5 @@ def _run(study: Study, run: Run, asker: Any) -> tuple[dict[int, float], pd.DataF
 
 
 def _accuracy(counts: pd.DataFrame, metric: str) -> dict[int, float]:
-    half = counts[counts["half"] == "select"].set_index("step")
-    return dict((half[metric] / half["items"]).to_dict())
+    by_step = counts.set_index("step")
+    return dict((by_step[metric] / by_step["items"]).to_dict())
