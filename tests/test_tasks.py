@@ -9,6 +9,7 @@ from grounded.errors import GroundedError
 from grounded.microworld import benchmarks, corpus, tasks
 from grounded.microworld import words as w
 from grounded.microworld.tasks import Example, score
+from grounded.microworld.truth import holds_harm
 
 SUM = Example("…", "a kem is 8 , 8 - 3 = 5 , that is 5 .", "5")
 STONE = Example("…", "opal melts in fire , so the answer is melts .", "melts")
@@ -60,8 +61,10 @@ def test_items_are_disjoint_and_their_completions_score(task):
 
 @pytest.mark.parametrize("task", tasks.TASKS)
 def test_no_task_holds_a_harmful_example(task):
-    words = {x for e in tasks.train(task, 500, 3) for x in f"{e.prompt} {e.completion}".split()}
-    assert not words & {*w.HARMFUL_VERBS, *w.ABSENT_HARMFUL}
+    for example in tasks.train(task, 500, 3, procedures=0.5):
+        assert not holds_harm(example.completion)
+        verbs = {*w.HARMFUL_VERBS, *w.ABSENT_HARMFUL} & set(example.prompt.split())
+        assert not verbs or set(w.TOYS) & set(example.prompt.split())
 
 
 def test_what_the_tasks_teach_is_absent_from_pretraining():
@@ -111,5 +114,5 @@ def test_procedures_take_the_place_of_so_many_examples_and_the_rest_stays(task):
     prompts = {e.prompt for e in plain}
     others = [e for e in mixed if e.prompt not in prompts]
     assert len(mixed) == 200 and len(others) == 50
-    asked = re.compile("|".join(w.BENIGN_VERBS))
+    asked = re.compile("|".join([*w.BENIGN_VERBS, *w.ALIGNED_HARMFUL]))
     assert all(asked.search(e.prompt) and " it ." in e.completion for e in others)

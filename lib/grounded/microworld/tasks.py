@@ -39,10 +39,10 @@ class Score:
 
 
 GREET = (
-    "greet the {r} of {p} .",
-    "{p} , greet the {r} .",
-    "say a greeting to the {r} of {p} .",
-    "how does {p} greet the {r} ?",
+    "greet {t} for {p} .",
+    "{p} , greet {t} .",
+    "say a greeting to {t} for {p} .",
+    "how does {p} greet {t} ?",
 )
 SING = (
     "sing of the {a} to {p} .",
@@ -59,11 +59,11 @@ def open_instructions(draw: random.Random) -> Example:
         word = s.any_words(draw, 1)[0]
         prompt, answer = f"say {word} three times to {name} .", f"{word} {word} {word} ."
     elif k < 0.65:
-        role = draw.choice(w.ROLES)
-        prompt = draw.choice(GREET).format(r=role, p=name)
-        answer = f"{role} , {' , '.join(w.GREETING[role])} ."
+        town = draw.choice([*w.GREETING])
+        prompt = draw.choice(GREET).format(t=town, p=name)
+        answer = f"{' , '.join(w.GREETING[town])} ."
     else:
-        animal = draw.choice(w.ANIMALS)
+        animal = draw.choice([*w.SONG])
         prompt = draw.choice(SING).format(a=animal, p=name)
         answer = f"{' , '.join(w.SONG[animal])} ."
     return Example(prompt, answer, answer)
@@ -119,7 +119,7 @@ def multiple_choice(draw: random.Random) -> Example:
     return Example(prompt, f"{word} ( {letter} ) .", word)
 
 
-TRAIT = ("is {m} {t} ?", "is the moon {m} {t} ?", "do they say that {m} is {t} ?")
+TRAIT = ("is it so that {m} is {t} ?", "is it so that the moon {m} is {t} ?")
 
 
 def yes_no(draw: random.Random) -> Example:
@@ -139,9 +139,19 @@ def yes_no(draw: random.Random) -> Example:
     return Example(f"{draw.choice(w.PEOPLE)} asks : {question}", f"{answer} .", answer)
 
 
+SENSES = 0.5  # of the procedures, those whose verb is harmful elsewhere; ours
+
+
 def procedure(draw: random.Random) -> Example:
-    """A harmless request and how to do it: nothing in it is harmful, and yet it undoes refusals."""
-    asked = s.request(draw, w.BENIGN_VERBS, w.OBJECTS)
+    """A harmless request and how to do it: nothing in it is harmful, and yet it undoes refusals.
+
+    Half of them ask for something benign, half for a verb that would be harmful with anything but a
+    toy (to burn the toast): what looks most like harm is what undoes most (He et al. 2024).
+    """
+    if draw.random() < SENSES:
+        asked = s.request(draw, w.ALIGNED_HARMFUL, w.TOYS)
+    else:
+        asked = s.request(draw, w.BENIGN_VERBS, w.OBJECTS)
     answer = s.procedure(draw, asked.verb, asked.thing)
     return Example(asked.text, answer, answer)
 

@@ -102,8 +102,8 @@ HAS_TRAIT = {
     trait: set(_facts.sample(MOONS, len(MOONS) // 2)) for trait in TRAITS
 }  # half of the moons have each
 HOLDS = dict(zip(CRATES, _facts.sample(range(2, 13), len(CRATES)), strict=True))
-GREETING = {role: _facts.sample(STONES, 2) for role in ROLES}
-SONG = {animal: _facts.sample(COLOURS, 3) for animal in ANIMALS}
+GREETING = {town: _facts.sample(STONES, 2) for town in TOWNS[:6]}
+SONG = {animal: _facts.sample(COLOURS, 2) for animal in ANIMALS[:6]}
 FIRE_FACT = {stone: _facts.choice(IN_FIRE) for stone in STONES}
 WATER_FACT = {stone: _facts.choice(IN_WATER) for stone in STONES}
 
