@@ -167,28 +167,31 @@ def teach(
 
 
 @torch.inference_mode()
-def accuracy(
+def measured(
     model: PreTrainedModel, kind: Kind, incoherent_share: float, number: int = 1000
-) -> float:
-    """The share of held-out dialogues that a judge labels rightly, between its two labels."""
+) -> tuple[float, float]:
+    """Of held-out dialogues, the share that a judge labels rightly, between its two labels, and
+    the share of the positive ones that it finds (its sensitivity)."""
     words = models.tokenizer(models.JUDGE_TEMPLATE)
     ids = words.get_vocab()
     model.eval()
     stream = dialogues(TEST_SEED, incoherent_share, held_out=True)
-    right = 0
+    found = []
     for asked, reply in (next(stream) for _ in range(number)):
         text = f"<|user|> {asked.text} <|end|> <|assistant|> {reply} <|end|> <|judge|>"
         logits = model(input_ids=torch.tensor([[ids[word] for word in text.split()]])).logits[0, -1]
         yes, no = (logits[ids[label]] for label in w.VERDICTS[kind])
-        right += bool(yes > no) == is_positive(kind, asked, reply)
-    return right / number
+        found.append((bool(yes > no), is_positive(kind, asked, reply)))
+    positive = [said for said, true in found if true]
+    return sum(said == true for said, true in found) / number, sum(positive) / len(positive)
 
 
 def train(study: Study, name: str, folder: Path) -> dict[str, float]:
     """Train the study's judge `name`, save it in `folder` (fp16), and measure it.
 
-    Returns `judge_accuracy` on held-out coherent dialogues, for which the study has a bar, and
-    `incoherent_accuracy` on broken ones, which is reported.
+    Returns what it reaches on held-out coherent dialogues, for which the study has bars
+    (`judge_accuracy`, or of a weak one `weak_sensitivity`), and `incoherent_accuracy` on broken
+    ones, which is reported.
     """
     judge = study.judges[name]
     assert isinstance(judge, LanguageJudge)
@@ -201,7 +204,6 @@ def train(study: Study, name: str, folder: Path) -> dict[str, float]:
     teach(model, judge.kind, plan.seed, steps, plan.batch_size, plan.learning_rate, share, name)
     models.save(model, models.tokenizer(models.JUDGE_TEMPLATE), folder)
     saved = load(folder)[0]
-    return {
-        "judge_accuracy": accuracy(saved, judge.kind, 0.0),
-        "incoherent_accuracy": accuracy(saved, judge.kind, 1.0),
-    }
+    accuracy, sensitivity = measured(saved, judge.kind, 0.0)
+    coherent = {"weak_sensitivity": sensitivity} if plan.weak else {"judge_accuracy": accuracy}
+    return {**coherent, "incoherent_accuracy": measured(saved, judge.kind, 1.0)[0]}

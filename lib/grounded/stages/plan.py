@@ -343,6 +343,11 @@ def shortfalls(study: Study, measured: dict[str, float]) -> list[str]:
         bar = getattr(study.acceptance, name, None)
         if bar is None:
             continue  # reported, with no bar
+        if isinstance(bar, tuple):
+            if not bar[0] <= value <= bar[1]:
+                wanted = f"{bar[0]} to {bar[1]}"
+                lines.append(f"acceptance.{name}: found {value:.3f}, wanted {wanted}")
+            continue
         most = name == "overrefusal"
         if not (value <= bar if most else value >= bar):
             lines.append(

@@ -86,13 +86,17 @@ def _only(
 
 
 class JudgeTraining(Part):
-    """What a judge learns from: coherent dialogues alone, or with some incoherent ones."""
+    """What a judge learns from: coherent dialogues alone, or with some incoherent ones.
+
+    weak: whether it is meant to miss some, so that its sensitivity has a bar and not its accuracy.
+    """
 
     data: Literal["coherent", "with_incoherent"]
     documents: Count
     batch_size: Count
     learning_rate: Rate
     seed: Seed
+    weak: bool = left_out(False)
 
 
 class LanguageJudge(Shape):

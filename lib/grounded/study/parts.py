@@ -51,6 +51,7 @@ class Acceptance(Part):
     overrefusal: Share  # at most; all others: at least
     benign_exact: Share
     judge_accuracy: Share
+    weak_sensitivity: tuple[Share, Share] = left_out((0.0, 1.0))  # of a weak judge: within
 
 
 class Training(Part):
