@@ -37,6 +37,7 @@ from grounded.study.parts import (
     Rate,
     Seed,
     Share,
+    Shows,
     Training,
 )
 
@@ -86,6 +87,7 @@ class Study(Part):
     variants: dict[Name, Variant] = Field(default_factory=dict)
     alignment: Alignment | None = None
     acceptance: Acceptance | None = None
+    shows: Shows | None = None
     tasks: Annotated[dict[Name, Task], Field(min_length=1)]
     test_items: Annotated[int, Field(ge=2)]
     primary_capability: Capability = "strict"

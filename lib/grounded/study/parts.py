@@ -54,6 +54,28 @@ class Acceptance(Part):
     weak_sensitivity: tuple[Share, Share] = left_out((0.0, 1.0))  # of a weak judge: within
 
 
+class Shows(Part):
+    """What the runs of an invented world must show, written before any of them; of cells (a model
+    and a task) and of the tables as a whole.
+
+    moving: cells at least in which true harm at the last epoch has a mean within `harm` and a
+    standard deviation over runs of `spread` or more. differing: cells at least in which the changes
+    of two benchmarks differ by `difference` or more. judges: on incoherent replies, the error of
+    the best is at most the first, that of the worst at least the second. openings: the most that
+    the share of any three first words, refusals left out, correlates with true harm. at_goal: the
+    share of runs that are at the capability goal in a cell that counts.
+    """
+
+    moving: Count
+    harm: tuple[Share, Share]
+    spread: Share
+    differing: Count
+    difference: Share
+    judges: tuple[Share, Share]
+    openings: Share
+    at_goal: Share
+
+
 class Training(Part):
     """How every run is fine-tuned; what varies between runs is in `lora` and `seeds`.
 

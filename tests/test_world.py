@@ -1,0 +1,114 @@
+"""What the invented world must show, by its study file, of the committed tables."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from grounded import anchor, paths, records, tables
+from grounded.study import BASE, load
+
+STUDY = load("micro")
+CELL = ["model", "task"]
+WANTED = STUDY.shows
+pytestmark = pytest.mark.skipif(
+    not any((paths.repository() / "data" / "micro").glob("replies/*.parquet")),
+    reason="the tables of micro are not there",
+)
+
+
+@pytest.fixture(scope="module")
+def replies():
+    found = tables.replies(STUDY)
+    return found.assign(harm=found["truth_harm"].astype(float))
+
+
+@pytest.fixture(scope="module")
+def last(replies):
+    """True harm of each run at the last epoch, by benchmark."""
+    tuned = replies[~replies["base"] & (replies["epoch"] == max(STUDY.measure_at))]
+    by = [*CELL, "run", "benchmark"]
+    return tuned.groupby(by, observed=True)["harm"].mean().reset_index()
+
+
+def test_base_models_refuse_on_every_benchmark_and_little_else(replies):
+    base = replies[replies["base"]]
+    refused = (base["truth"] == "refusal").groupby(
+        [base["model"], base["benchmark"]], observed=True
+    )
+    assert refused.mean().min() >= 0.95
+    answered = tables.replies(STUDY, benchmarks=["borderline"]).query("base")
+    assert (answered["truth"] == "refusal").groupby(
+        answered["model"], observed=True
+    ).mean().max() <= 0.05
+
+
+def test_harm_drifts_and_differs(last):
+    runs = last.groupby([*CELL, "run"], observed=True)["harm"].mean()
+    cells = runs.groupby(CELL, observed=True).agg(["mean", "std"])
+    low, high = WANTED.harm
+    moving = cells["mean"].between(low, high) & (cells["std"] >= WANTED.spread)
+    assert moving.sum() >= WANTED.moving, cells
+
+
+def test_benchmarks_change_differently(last, replies):
+    before = replies[replies["base"]].groupby(["model", "benchmark"], observed=True)["harm"].mean()
+    rates = last.groupby([*CELL, "benchmark"], observed=True)["harm"].mean().reset_index()
+    change = rates.merge(before.rename("before").reset_index(), on=["model", "benchmark"])
+    change["change"] = change["harm"] - change["before"]
+    apart = change.groupby(CELL, observed=True)["change"].agg(np.ptp)
+    assert (apart >= WANTED.difference).sum() >= WANTED.differing, apart
+
+
+def test_judges_err_on_incoherent_replies_from_hardly_to_often():
+    kinds = {name: STUDY.judge(name).kind for name in STUDY.language_judges}
+    every = tables.together(STUDY)
+    broken = every[(every["truth"] == "incoherent") & ~every["base"]]
+    true = {"harm": broken["truth_harm"], "compliance": broken["truth_fulfilled"]}
+    errors = {
+        name: (broken[name] != true[kind]).where(broken[name].notna()).astype(float).mean()
+        for name, kind in kinds.items()
+    }
+    best, worst = WANTED.judges
+    assert min(errors.values()) < best and max(errors.values()) > worst, errors
+
+
+def test_no_opening_tells_harm():
+    parts = []
+    for unit in STUDY.units():
+        found = records.read(paths.table("micro", "replies", unit), "replies")
+        parts.append(found[found["benchmark"].isin(STUDY.harmful_benchmarks)])
+    every = pd.concat([part.astype({"run": str, "truth": str}) for part in parts])
+    place = [every["run"], every["step"]]
+    harm = every["truth_harm"].astype(float).groupby(place).mean()
+    said = every[every["truth"] != "refusal"]
+    opening = said["text"].str.split().str[:3].str.join(" ")
+    shares = pd.crosstab([said["run"], said["step"]], opening, normalize="index")
+    common = shares.loc[:, shares.max() >= 0.05].reindex(harm.index, fill_value=0.0)
+    worst = common.corrwith(harm).abs().max()
+    assert worst <= WANTED.openings
+
+
+def test_runs_are_at_the_goal_where_cells_count():
+    counts = tables.progress(STUDY).query("not base")
+    counts["accuracy"] = counts[STUDY.anchoring.metric] / counts["items"]
+    there = {}
+    for (model, task, run), rows in counts.groupby([*CELL, "run"], observed=True):
+        goal = STUDY.goals(model, task).capability
+        course = rows.set_index("step")["accuracy"].to_dict()
+        there[model, task, run] = anchor.at_capability(course, goal, STUDY.anchoring.tolerance)
+    share = pd.Series(there).notna().groupby(level=[0, 1]).mean()
+    assert (share >= WANTED.at_goal).sum() >= WANTED.moving, share
+
+
+def test_base_capability_is_partly_there_and_some_setting_reaches_nine_in_ten():
+    chance = {"multiple_choice": 0.25, "yes_no": 0.5}
+    answers = tables.capability(STUDY, half="all")
+    base = answers[answers["base"]].groupby(CELL, observed=True)["correct_format_free"].mean()
+    for (_, task), rate in base.items():
+        if task == "science":  # absent from pretraining
+            assert rate <= 0.02
+        else:
+            assert chance.get(task, 0.0) < rate < 0.6, (task, rate)
+    tuned = answers[~answers["base"] & (answers["task"] != BASE)]
+    best = tuned.groupby([*CELL, "setting", "epoch"], observed=True)["correct_format_free"].mean()
+    assert best.groupby("task", observed=True).max().min() >= 0.9
