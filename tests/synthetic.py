@@ -16,6 +16,7 @@ import yaml
 from grounded import paths, records
 from grounded.microworld import benchmarks
 from grounded.records.samples import STRIDE
+from grounded.stages import generate
 from grounded.study import BASE, KeywordJudge, Run, Study, parse
 
 SMALL = Path(__file__).parent / "studies" / "small" / "study.yaml"
@@ -56,6 +57,8 @@ def write(
     file.parent.mkdir(parents=True, exist_ok=True)
     values = study.model_dump(mode="json", exclude={"absent"}, exclude_none=True)
     file.write_text(yaml.safe_dump(values, sort_keys=False))
+    if study.anchoring and study.anchoring.goals:
+        _goals(study).to_csv(paths.data(study.name) / study.anchoring.goals, index=False)
     for number, unit in enumerate(study.units(arm=None)):
         draw = np.random.default_rng([seed, number])
         runs = study.unit_runs(unit)
@@ -63,6 +66,21 @@ def write(
         about = {"study": study.name, "runs": {run.id: {"inputs": f"{seed}"} for run in runs}}
         for table, frame in tables.items():
             records.write(paths.table(study.name, table, unit), table, frame, about)
+
+
+def _goals(study: Study) -> pd.DataFrame:
+    """Goals of every cell: where a run without luck of its own has come half of the way."""
+    assert study.anchoring is not None
+    rows = []
+    for model in study.models:
+        for task in study.tasks:
+            base = START.get(task, 0.02)
+            goal = base + study.anchoring.kappa * (1 - base)
+            half = (goal - base) / (0.95 - base)  # the progress that it takes
+            rows.append({"model": model, "task": task, "base": base, "capability": goal,
+                         "loss": float(np.exp(-half)), "update_norm": half,
+                         "epoch": study.measure_at[1]})  # fmt: skip
+    return pd.DataFrame(rows)
 
 
 def reply_again(study: Study, table: str, value: str, yes: int) -> None:
@@ -91,7 +109,8 @@ def _tables(
     missing: float,
     draw: np.random.Generator,
 ) -> dict[str, pd.DataFrame]:
-    steps = {0: 0.0} if runs[0].task == BASE else study.steps
+    base = runs[0].task == BASE
+    steps = {0: 0.0} if base else study.saved_steps(runs[0].task)
     runs_table = pd.DataFrame([vars(run) for run in runs]).drop(columns="arm")
     runs_table = runs_table.rename(columns={"id": "run"}).astype({"knob": "float64"})
     points = pd.DataFrame(
@@ -102,19 +121,39 @@ def _tables(
     )  # fmt: skip
     shift = {r.id: draw.normal(0, 0.08) for r in runs}
     points["progress"] *= 1 + points["run"].map(shift)
+    checkpoints = points[["run", "step", "epoch"]].assign(
+        loss=np.where(points["step"] == 0, np.nan, np.exp(-points["progress"])),
+        update_norm=points["progress"],
+        adapter="0" * 64,
+    )
+    capability = _capability(study, points, draw)
+    on_the_way = {}
+    if study.every:  # answers at every step, replies at the epochs and where a run is at a goal
+        counts = generate.counted(capability)
+        on_the_way["progress"] = counts
+        if not base:
+            kept = pd.DataFrame(
+                [(r.id, step) for r in runs for step in _replied(study, r, counts, checkpoints)],
+                columns=["run", "step"],
+            )
+            points, capability = (frame.merge(kept) for frame in (points, capability))
     replies = _replies(study, points, harm, start, draw)
     return {
         "runs": runs_table,
-        "checkpoints": points[["run", "step", "epoch"]].assign(
-            loss=np.where(points["step"] == 0, np.nan, np.exp(-points["progress"])),
-            update_norm=points["progress"],
-            adapter="0" * 64,
-        ),
-        "capability": _capability(study, points, draw),
+        "checkpoints": checkpoints,
+        "capability": capability,
+        **on_the_way,
         "replies": replies.drop(columns=["progress"]),
         "verdicts": _verdicts(study, replies, missing, draw),
         "coherence": _coherence(replies, draw),
     }
+
+
+def _replied(study: Study, run: Run, counts: pd.DataFrame, checkpoints: pd.DataFrame) -> set[int]:
+    """The steps at which a run is asked for replies."""
+    own = checkpoints[checkpoints["run"] == run.id].set_index("step")
+    at = generate.anchored(study, run, counts[counts["run"] == run.id], own)
+    return {*study.steps_of(run.task), int(own.index.max()), *filter(None, at.values())}
 
 
 def _progress(run: Run, epoch: float) -> float:
