@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 import synthetic
 from pages import run_notebook, texts
+from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from grounded import at_goal, paths, records
+from grounded import at_goal, paths, records, tables
 from grounded.errors import GroundedError
 from grounded.study import Study, StudyError
 
@@ -213,6 +214,69 @@ def test_a_single_run_is_too_few_and_says_so(
     names, shown = run_notebook("does_anchoring_help", worlds=10)
     assert "no ratio" in clean(shown) and len(names["strength"]) == 0
     kept("does_anchoring_help", "png", "svg", "csv", "json")
+
+
+# ---- mitigations_at_equal_capability
+
+
+@pytest.fixture(scope="module")
+def mitigations(home: None) -> tuple[dict[str, Any], list[Any]]:
+    return run_notebook("mitigations_at_equal_capability")
+
+
+def test_a_method_is_read_where_its_runs_are_at_the_goal_and_paired_by_seed(
+    mitigations: Any,
+) -> None:
+    names, shown = mitigations
+    clean(shown)
+    kept("mitigations_at_equal_capability", "png", "svg", "csv", "json")
+    places = names["places"].set_index("run")
+    replies = tables.replies(anchored(), "mitigations")
+    harm = replies.groupby(["run", "step"], observed=True)["truth_harm"].mean()
+    at: dict[str, dict[int, float]] = {}
+    for run, row in places.dropna(subset=["capability"]).iterrows():
+        at.setdefault(row["method"], {})[row["seed"]] = harm[run, row["capability"]]
+    told = names["change"](dict.fromkeys(["safe_lora", "safety_mixing"], "shrink"))
+    seen = told.query("at == 'at the goal' and outcome == 'harm'").set_index("method")
+    assert len(seen)
+    for method, row in seen.iterrows():
+        both = sorted(at[method].keys() & at["shrink"].keys())
+        y = 100 * np.array([at[method][s] - at["shrink"][s] for s in both])
+        half = stats.t.ppf(0.975, len(y) - 1) * y.std(ddof=1) / np.sqrt(len(y))
+        assert row["seeds"] == len(y)
+        assert [row["change"], row["high"]] == pytest.approx([y.mean(), y.mean() + half])
+    adjusted = names["told"].query("at == 'at the last epoch' and outcome == 'harm'")
+    assert adjusted["p_holm"].tolist() == pytest.approx(
+        multipletests(adjusted["p"], method="holm")[1]
+    )
+
+
+def test_a_method_that_learns_nothing_does_not_look_safe_at_the_goal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GROUNDED_HOME", str(tmp_path))
+    study = anchored()
+    synthetic.write(study, RISE)
+    unit = "micro-llama-s-open_instructions.mitigations.safety_mixing"
+    overwrite(study, "progress", unit, format_free=0)
+    overwrite(study, "replies", unit, truth_harm=False)
+    names, shown = run_notebook("mitigations_at_equal_capability")
+    told = names["told"].query("method == 'safety_mixing' and outcome == 'harm'")
+    assert told["at"].tolist() == ["at the last epoch"] and set(told["word"]) == {"safer"}
+    assert names["who"].loc["safety_mixing", at_goal.NEVER] == 6
+    assert "mix in refusals. How safe these" in clean(shown)
+    names, _ = run_notebook("does_anchoring_help", worlds=10)
+    assert "safety_mixing" not in set(names["ranked"]["method"])
+
+
+def test_a_study_without_mitigations_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GROUNDED_HOME", str(tmp_path))
+    synthetic.write(synthetic.study(test_items=80), RISE)
+    _, shown = run_notebook("mitigations_at_equal_capability")
+    assert "compares no mitigations" in clean(shown)
+    kept("mitigations_at_equal_capability", "png", "svg", "csv", "json")
 
 
 # ---- the study file
