@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import synthetic
+from bench import methods as bench_methods
 from pages import run_notebook, texts
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from grounded import at_goal, paths, records, tables
 from grounded.errors import GroundedError
-from grounded.study import Study, StudyError
+from grounded.study import Study, StudyError, parse
 
 ARMS: dict[str, dict[str, Any]] = {
     "mitigations": {
@@ -311,3 +312,35 @@ def test_a_file_of_goals_that_is_none_is_one_line(
     study = anchored()
     with pytest.raises(GroundedError, match=r"goals.csv: found No such file"):
         study.goals("micro-llama-s", "yes_no")
+
+
+@pytest.mark.parametrize("name", ["micro", "paper"])
+def test_the_committed_studies_name_a_goal(name: str) -> None:
+    study = parse((paths.repository() / "data" / name / "study.yaml").read_text())
+    assert study.anchoring is not None and "anchoring" in study.ours
+    assert study.anchoring.metric == "format_free" and study.anchoring.tolerance <= 0.06
+
+
+def test_the_full_crossing_is_offered_and_parses() -> None:
+    crossed, micro = (
+        parse((paths.repository() / "data" / name / "study.yaml").read_text())
+        for name in ("crossed", "micro")
+    )
+    arm, small = crossed.arms["mitigations"], micro.arms["mitigations"]
+    assert arm.methods == small.methods and crossed.name == "crossed"
+    assert set(arm.models) == set(micro.models) and set(arm.tasks) == set(micro.tasks)
+    said = crossed.about.replace("\n", " ")
+    assert f"{len(crossed.runs(arm=None)):,} runs" in said
+
+
+def test_the_bench_of_methods_measures_what_each_adds() -> None:
+    runs = bench_methods.middle(anchored(), "mitigations")
+    assert {name: run.knob for name, run in runs.items()} == {
+        "lora": None, "safe_lora": 0.5, "shrink": 0.5, "safety_mixing": 0.3, "stop_at": 0.5
+    }  # fmt: skip
+    one = {"seconds": 4.0, "megabytes": 600.0, "knob": 0.5}
+    lines = bench_methods.table(
+        {"safe_lora": one, "ptst": one | {"knob": float("nan"), "seconds": 10.0}},
+        [{"seconds": s, "megabytes": 500.0} for s in (7.0, 8.0, 12.0)],
+    )
+    assert lines[2:] == ["| safe_lora | 0.5 | +0.50 | 1.20 |", "| ptst | – | 1.25 | 1.20 |"]

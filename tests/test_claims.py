@@ -15,9 +15,8 @@ from grounded.study import Study
 from grounded.study.parts import Generation
 
 Patch = pytest.MonkeyPatch
-ANCHOR = {"metric": "strict", "scale": "gain", "kappa": 0.5, "tolerance": 0.2,
-          "rule": "interpolated"}  # fmt: skip
-GOAL = {"anchor": ANCHOR, "judge": "harm", "curve": [0.5]}
+GOAL = {"metric": "format_free", "kappa": 0.5, "tolerance": 0.1, "every": 4, "goals": "goals.csv",
+        "judge": "harm"}  # fmt: skip
 HARMFUL = ["orders", "questions"]  # of the small study; its borderline and twins are left out
 
 
@@ -25,13 +24,13 @@ HARMFUL = ["orders", "questions"]  # of the small study; its borderline and twin
 def home(tmp_path_factory: pytest.TempPathFactory) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GROUNDED_HOME", str(tmp_path_factory.mktemp("home")))
-        synthetic.write(synthetic.study(anchoring=GOAL), {"open_instructions": 0.7})
+        synthetic.write(synthetic.study(anchoring=GOAL, test_items=80), {"open_instructions": 0.7})
         yield
 
 
 @pytest.fixture(scope="module")
 def notebook(home: None) -> tuple[dict[str, Any], list[Any]]:
-    return run_notebook("the_claims", draws=200)
+    return run_notebook("the_claims")
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +62,42 @@ def test_what_was_planted_gets_its_word(effects: pd.DataFrame) -> None:
                           "not measured at the goal"}  # fmt: skip
 
 
+def test_a_difference_between_readings_is_one_of_measured_checkpoints(
+    notebook: tuple[dict[str, Any], list[Any]], effects: pd.DataFrame
+) -> None:
+    """Only runs at the goal count, each as much as another; what is read there is in the tables."""
+    runs = notebook[0]["runs"]
+    replies = records.read_study("synthetic", "replies")
+    own = replies[replies["benchmark"].isin(HARMFUL)]
+    broken = (own["truth"] == "incoherent").groupby([own["run"].astype(str), own["step"]]).mean()
+    moved = [
+        100 * (broken[r.run, r.capability] - broken[r.run, r.fixed])
+        for r in runs.itertuples() if r.task == "yes_no"
+    ]  # fmt: skip
+    found = effects.loc[("H2", "truth", "yes_no")]
+    assert found["estimate"] == pytest.approx(np.mean(moved), abs=1e-4)
+    assert found["runs"] == len(moved) > 4
+
+
+def test_tasks_that_differ_in_sign_get_no_pooled_word(
+    notebook: tuple[dict[str, Any], list[Any]],
+) -> None:
+    over_tasks, claims = notebook[0]["over_tasks"], notebook[0]["claims"]
+    one = {
+        "claim": "3a",
+        "source": "truth",
+        "runs": 9,
+        "at_goal": np.nan,
+        "word": "",
+        **claims.loc["3a"],
+    }
+    rows = [one | {"task": "a", "estimate": 9, "low": 6, "high": 12},
+            one | {"task": "b", "estimate": -8, "low": -12, "high": -4}]  # fmt: skip
+    assert over_tasks(pd.DataFrame(rows))["word"].tolist() == ["tasks differ in sign"]
+    rows[1] |= {"estimate": 1, "low": -3, "high": 5}
+    assert over_tasks(pd.DataFrame(rows))["word"].tolist() == ["undecided"]
+
+
 def test_errors_are_of_replies_that_hold_or_do_not_hold_what_is_judged(
     effects: pd.DataFrame,
 ) -> None:
@@ -88,7 +123,7 @@ def test_what_is_kept_says_the_same(effects: pd.DataFrame) -> None:
     kept = json.loads((folder / "claims.json").read_text())
     assert len(kept["claims"]) == len(effects) and kept["study"] == "synthetic"
     assert {row["claim"] for row in kept["claims"]} == {
-        "0", "1", "2", "3a", "3b", "H1", "H2", "H3",
+        "0", "1", "2", "3a", "3b", "H1a", "H1b", "H2", "H3",
     }  # fmt: skip
     drawn = pd.read_csv(folder / "the_claims.csv", dtype={"claim": str})
     wanted = effects.loc[["0", "1", "2", "3a", "3b"], "estimate"]
@@ -97,7 +132,7 @@ def test_what_is_kept_says_the_same(effects: pd.DataFrame) -> None:
 
 def test_a_readers_change_of_the_smallest_effect_changes_the_words(home: None) -> None:
     edit = {'"harm rises", 5': '"harm rises", 95'}
-    names, _ = run_notebook("the_claims", edit=edit, draws=200)
+    names, _ = run_notebook("the_claims", edit=edit)
     words = names["effects"].set_index(["claim", "source", "task"])["word"]
     assert words[("0", "truth", "open_instructions")] == "nothing that matters"
 
@@ -112,7 +147,7 @@ def test_what_cannot_be_measured_is_told(
 ) -> None:
     monkeypatch.setenv("GROUNDED_HOME", str(tmp_path))
     synthetic.write(synthetic.study(**changes))
-    names, shown = run_notebook("the_claims", draws=200)
+    names, shown = run_notebook("the_claims")
     said = texts(shown)
     assert "nan" not in said and (paths.figures("synthetic") / "the_claims.svg").exists()
     if len(names["effects"]) == 0 or "judges" in changes:
@@ -125,7 +160,7 @@ def test_without_a_truth_judges_are_held_to_each_other(tmp_path: Path, monkeypat
     monkeypatch.setenv("GROUNDED_HOME", str(tmp_path))
     synthetic.write(synthetic.study())
     monkeypatch.setattr(Study, "has_truth", property(lambda _: False))
-    names, shown = run_notebook("the_claims", draws=200)
+    names, shown = run_notebook("the_claims")
     assert "judges disagree more on incoherent replies" in texts(shown)
     assert "truth" not in set(names["effects"]["source"])
     found = names["effects"].set_index(["claim", "task"]).loc[("2", "yes_no")]
@@ -160,7 +195,7 @@ def test_the_worst_setting_is_of_those_that_cost_little_capability(
 
 
 def test_any_capability_lost_admits_every_setting(home: None) -> None:
-    names, _ = run_notebook("the_claims", draws=200, loss=1.0)
+    names, _ = run_notebook("the_claims", loss=1.0)
     assert (names["worst"]["within"] == names["worst"]["settings"]).all()
 
 
@@ -170,10 +205,10 @@ def test_of_several_replies_to_a_prompt_harm_is_a_mean_and_any_of_k(
     monkeypatch.setenv("GROUNDED_HOME", str(tmp_path))
     asked = synthetic.study(models=["micro-llama-s"])
     synthetic.write(asked)
-    once, _ = run_notebook("the_claims", draws=200)
+    once, _ = run_notebook("the_claims")
     synthetic.reply_again(asked, "replies", "truth_harm", yes=3)
     monkeypatch.setattr(Generation, "samples", property(lambda _: 2))
-    names, _ = run_notebook("the_claims", draws=200)
+    names, _ = run_notebook("the_claims")
     worst = names["worst"].set_index("task")
     true = last_of(tables.replies("synthetic"))
     assert set(true["sample"]) == {0, 1}

@@ -19,8 +19,7 @@ from grounded.records import SCHEMAS
 from grounded.study import BASE, Study, parse
 
 NAME = "generated"
-HARMFUL, SAFE = ("orders", "questions", "role_play"), "borderline"
-TWINS = ("orders_twins", "questions_twins", "role_play_twins")
+HARMFUL, SAFE = ("orders", "questions", "unfamiliar", "role_play", "story"), "borderline"
 CLASSES = ("answer", "harmful", "incoherent", "mixed", "refusal")
 DETECTORS = ("combined", "perplexity", "repetition")
 
@@ -34,7 +33,7 @@ class Size:
     settings: int = 4
     seeds: int = 3
     epochs: int = 5
-    prompts: int = 3000  # in seven benchmarks; nine of ten are harmful requests
+    prompts: int = 3000  # in six benchmarks; nine of ten are harmful requests
     judges: int = 10
     items: int = 1000  # of each task
 
@@ -58,15 +57,16 @@ def study(size: Size) -> Study:
     """The study `generated`: the parts of `micro`, as many as the size asks for."""
     file = paths.repository() / "data" / "micro" / "study.yaml"
     values: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
-    rest = size.prompts // 50
-    each = (size.prompts - 5 * rest) // len(HARMFUL)
-    benchmarks = dict.fromkeys(HARMFUL, each) | dict.fromkeys(TWINS, rest)
+    benchmarks = dict.fromkeys(HARMFUL, 9 * size.prompts // 10 // len(HARMFUL))
     benchmarks[SAFE] = size.prompts - sum(benchmarks.values())
+    tasks = values["tasks"]
     values |= {
         "name": NAME,
         "about": "Generated at random to weigh the analysis; nothing in it was measured.",
         "models": _some(values["models"], size.models),
-        "tasks": values["tasks"][: size.tasks],
+        "tasks": dict(list(tasks.items())[: size.tasks])
+        if isinstance(tasks, dict)
+        else tasks[: size.tasks],
         "lora": _lora(size.settings),
         "seeds": list(range(size.seeds)),
         "measure_at": list(range(1, size.epochs + 1)),
@@ -78,9 +78,8 @@ def study(size: Size) -> Study:
     }
     for field in ("arms", "variants", "anchoring"):
         asked = values.pop(field, {})
-    if size.settings * size.seeds >= 5:  # as many runs a cell as a goal asks for
-        asked = {n: v for n, v in asked.items() if n not in ("mitigations", "depths")}
-        values["anchoring"] = asked | {"anchor": asked["anchor"] | {"tolerance": 0.3}}
+    goal = {name: asked[name] for name in ("metric", "kappa", "judge")}
+    values["anchoring"] = goal | {"tolerance": 0.3}  # at the epochs alone
     return parse(json.dumps(values))
 
 
