@@ -168,7 +168,7 @@ def test_what_was_planted_is_found(anchoring: Any) -> None:
     """Harm follows progress, and progress the setting: at one capability settings are alike."""
     names, _ = anchoring
     ratios = names["ratios"].set_index(["read at", "between"])
-    assert ratios.loc[("capability", "settings"), "value"] < np.log(0.5)
+    assert ratios.loc[("capability", "settings"), "ratio"] < 0.5
     second = names["secondary"].set_index("about")
     assert second.loc["incoherent replies (points)", "cells"] == 4
     assert 0 < second.loc["order of mitigations (tau)", "runs"] <= 30

@@ -19,11 +19,11 @@ from scipy import stats
 from grounded.errors import GroundedError
 from grounded.statistics.intervals import LEVEL, Array
 
-Layout = tuple[Sequence[object], Sequence[object]]  # the settings and the seeds of a cell's runs
+Layout = tuple[npt.ArrayLike, npt.ArrayLike]  # the settings and the seeds of a cell's runs
 
 
 def components(
-    values: npt.ArrayLike, settings: Sequence[object], seeds: Sequence[object]
+    values: npt.ArrayLike, settings: npt.ArrayLike, seeds: npt.ArrayLike
 ) -> tuple[Array, Array]:
     """The variance of values (... x runs) between settings, and between seeds of one setting.
 
@@ -45,7 +45,7 @@ def components(
     return found[1] - found[0], found[0]
 
 
-def shares(readings: npt.ArrayLike, settings: Sequence[object], seeds: Sequence[object]) -> Array:
+def shares(readings: npt.ArrayLike, settings: npt.ArrayLike, seeds: npt.ArrayLike) -> Array:
     """`components` (2 x readings x ...) as shares of the whole variance of the runs.
 
     readings: readings x ... x runs. The whole is the sum of both, in the mean over the readings: so
