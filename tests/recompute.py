@@ -4,7 +4,7 @@
 alone and nothing of `grounded`, follows the definitions in the notebooks' prose, and holds what it
 finds to figures/STUDY/*.json: four digits, or it fails. What is at a goal: `recompute_goal.py`.
 """
-# fmt: off
+
 import json
 import sys
 from pathlib import Path
@@ -14,6 +14,7 @@ import pandas as pd
 import statsmodels.formula.api as smf
 import yaml
 
+# fmt: off
 NAME, HOME = sys.argv[1], Path(sys.argv[2] if len(sys.argv) > 2 else Path(__file__).parents[1])
 DATA, CELL, KEY = HOME / "data" / NAME, ["model", "task"], ["run", "step", "benchmark", "prompt"]
 ASKED = yaml.safe_load((DATA / "study.yaml").read_text())
@@ -56,7 +57,6 @@ def fits(formula, x, *ways, weights=1.0):  # errors clustered by all ways togeth
 def widest(x):  # the mean of y in points: by run and by prompt, or by the one that is wider
     found = [np.r_[f.params, f.conf_int().iloc[0]] for f in fits("y ~ 1", x, x.run, x.question)]
     return 100 * max(found, key=lambda f: np.nan_to_num(f[2] - f[1]))
-
 
 def moved(x, value):
     return x.assign(y=x[value] - x[f"{value}_0"]).dropna(subset=["y"])

@@ -3,7 +3,7 @@
 `python tests/recompute_goal.py STUDY [HOME]`, for a study with a file of goals. It runs
 `recompute.py` first and uses its tables.
 """
-# fmt: off
+
 import numpy as np
 import pandas as pd
 import statsmodels.formula.api as smf
@@ -27,6 +27,7 @@ from recompute import (
 )
 from statsmodels.stats.multitest import multipletests
 
+# fmt: off
 # ---- where each run stands: at a measured checkpoint, or nowhere
 goals = pd.read_csv(DATA / PLAN["goals"]).set_index(CELL).add_suffix("_goal")
 p = pd.concat(read("progress")).query("half == 'select' and step > 0").drop(columns="task")
