@@ -30,7 +30,7 @@ from statsmodels.stats.multitest import multipletests
 # fmt: off
 # ---- where each run stands: at a measured checkpoint, or nowhere
 goals = pd.read_csv(DATA / PLAN["goals"]).set_index(CELL).add_suffix("_goal")
-p = pd.concat(read("progress")).query("half == 'select' and step > 0").drop(columns="task")
+p = pd.concat(read("progress")).query("step > 0").drop(columns="task")
 p = p.join(about, on="run").join(points, on=RUN).join(goals, on=CELL)
 accuracy = p[PLAN["metric"]] / p["items"]
 reached = {"capability": (accuracy - p["capability_goal"]).abs() <= PLAN["tolerance"] + 1e-9,

@@ -129,7 +129,7 @@ def _tables(
     capability = _capability(study, points, draw)
     on_the_way = {}
     if study.every:  # answers at every step, replies at the epochs and where a run is at a goal
-        counts = generate.counted(capability)
+        counts = generate.counted(capability[capability["item"] % 2 == 0])
         on_the_way["progress"] = counts
         if not base:
             kept = pd.DataFrame(

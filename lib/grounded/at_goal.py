@@ -30,13 +30,14 @@ def asked(study: Study) -> Anchoring:
 def accuracy(study: Study, arm: str | None = "") -> pd.DataFrame:
     """One row a checkpoint: `select` and `report`, the share (0..1) of each half's items answered
     rightly in the study's reading of answers, and the columns of `tables.progress`. A base model
-    has a row for every task."""
+    has a row for every task. Between the epochs and the goals nothing is reported: NaN."""
+    metric = asked(study).metric
     counts = tables.progress(study, arm)
-    counts["right"] = counts[asked(study).metric] / counts["items"]
-    drop = ("half", "items", "strict", "format_free", "right")
-    key = [name for name in counts if name not in drop]
-    found = counts.set_index([*key, "half"])["right"].unstack("half")
-    return found.rename_axis(None, axis=1).reset_index()
+    counts["select"] = counts[metric] / counts["items"]
+    value = {"strict": "correct", "format_free": "correct_format_free"}[metric]
+    by = tables.capability(study, arm, "report").groupby(["run", "step", "task"], observed=True)
+    found = counts.merge(by[value].mean().rename("report").reset_index(), how="left")
+    return found.drop(columns=["items", "strict", "format_free"])
 
 
 def goals(study: Study, measured: pd.DataFrame) -> pd.DataFrame:
