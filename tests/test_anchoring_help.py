@@ -320,18 +320,6 @@ def test_the_committed_studies_name_a_goal(name: str) -> None:
     assert study.anchoring.metric == "format_free" and study.anchoring.tolerance <= 0.06
 
 
-def test_the_full_crossing_is_offered_and_parses() -> None:
-    crossed, micro = (
-        parse((paths.repository() / "data" / name / "study.yaml").read_text())
-        for name in ("crossed", "micro")
-    )
-    arm, small = crossed.arms["mitigations"], micro.arms["mitigations"]
-    assert arm.methods == small.methods and crossed.name == "crossed"
-    assert set(arm.models) == set(micro.models) and set(arm.tasks) == set(micro.tasks)
-    said = crossed.about.replace("\n", " ")
-    assert f"{len(crossed.runs(arm=None)):,} runs" in said
-
-
 def test_the_bench_of_methods_measures_what_each_adds() -> None:
     runs = bench_methods.middle(anchored(), "mitigations")
     assert {name: run.knob for name, run in runs.items()} == {

@@ -29,7 +29,7 @@ PAGES = (
 )  # fmt: skip
 BESIDE = (
     "LICENSE", "CITATION.cff", "REUSE.toml", "LICENSES", "requirements.lock", "environment.yml",
-    *(f"data/{name}/study.yaml" for name in ("micro", "paper", "colab", "crossed")),
+    *(f"data/{name}/study.yaml" for name in ("micro", "paper", "colab")),
     "tests", "lib/grounded", "lib/workflow", "figures",
 )  # fmt: skip
 TREE = """
