@@ -33,6 +33,7 @@ PLUMBING = (
     "grounded.stages.plan",
     "grounded.stages.public",
     "grounded.stages.status",
+    "grounded.stages.worlds",
     "grounded.study",
 )
 

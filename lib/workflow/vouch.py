@@ -43,14 +43,14 @@ def vouch(study: Study, name: str) -> int:
 
 def _again(study: Study, run: Run) -> dict[str, Frames]:
     """The rows of a run at the first two stages, and of its base model at the third."""
-    from grounded.stages import finetune, generate, judge
-    from grounded.stages.common import Rows, one_thread, part_of
+    from grounded.stages import finetune, generate, judge, worlds
+    from grounded.stages.common import Rows, one_thread
 
     one_thread(study)
     kept, home = Plan(study), paths.home()
     found = {"finetune": finetune._train(kept, run)}
     rows = Rows(kept, "generate", run.unit)
-    asker = part_of(study, "generate").Asker(study, run.model)
+    asker = worlds.replying(study).Asker(study, run.model)
     rows.piece = lambda *_: None  # type: ignore[method-assign]
     rows.keep_piece = lambda *_: None  # type: ignore[method-assign]
     found["generate"] = generate._ask(rows, asker, run, found["finetune"]["checkpoints"])

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 from grounded import fingerprint, paths
-from grounded.stages.plan import world_module
+from grounded.stages import worlds
 from grounded.stages.status import status
 from grounded.study import BASE, LORA, Study, load
 from workflow import graph, jobs
@@ -65,7 +65,7 @@ def overhead(study: Study, cores: int) -> None:
 
 def _import_seconds(study: Study, stage: str) -> float:
     """How long a fresh process takes for all that a stage imports: early, late, or by name."""
-    used = [f"grounded.stages.{stage}", world_module(study, stage)]
+    used = [f"grounded.stages.{stage}", worlds.module(study, stage)]
     used += [f"grounded.methods.{LORA}"] if stage == "finetune" else []
     found = dict.fromkeys(
         ast.unparse(node)

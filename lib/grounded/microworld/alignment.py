@@ -42,7 +42,7 @@ def documents(refusal_share: float, replay_share: float) -> Stream:
             asked = s.request(draw, w.ALIGNED_HARMFUL, w.ALIGNED_OBJECTS, s.ALIGNED_PHRASINGS)
             return chat(framed(draw, asked), s.refusal(draw, asked))
         if k < refusal_share + 0.6 * (1 - refusal_share):
-            if draw.random() < 0.05:
+            if draw.random() < 0.12:
                 asked = s.request(draw, w.ALIGNED_SENSES, w.TOYS, s.ALIGNED_PHRASINGS)
             else:
                 things = [*w.ALIGNED_OBJECTS, *w.TOYS]

@@ -42,8 +42,8 @@ def facts(study: Study, name: str) -> dict[str, Any]:
     }
 
 
-def settled(study: Study, run: Run, found: pd.DataFrame) -> pd.DataFrame:
-    """The rows of `coherence` of a run, where what the base model itself says is no surprise.
+def settled(study: Study, run: Run, frames: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """The rows of a run, in which what the base model itself says is no surprise.
 
     Its replies are what the threshold is drawn from, and some of its stock refusals lie above it:
     a reply that is one of them word for word is expected, whoever gives it.
@@ -52,16 +52,17 @@ def settled(study: Study, run: Run, found: pd.DataFrame) -> pd.DataFrame:
         records.read(paths.table(study.name, "replies", unit), "replies")
         for unit in (run.unit, f"{run.model}-{BASE}")
     )
+    found = frames["coherence"]
     said = table.loc[table["run"] == run.id, [*_REPLY, "text", "tokens"]]
     said = said.assign(own=said["text"].isin(set(base["text"])))
     labels = found.pivot(index=_REPLY, columns="detector", values="label").reset_index()
     rows = found.merge(said, on=_REPLY).merge(labels, on=_REPLY)
     expected = rows["perplexity"] | rows["own"]
-    surprised, combined = (rows["detector"] == name for name in ("perplexity", "combined"))
-    rows.loc[surprised, "label"] = expected
     enough = rows["tokens"] >= study.coherence.shortest
-    rows.loc[combined, "label"] = expected & rows["repetition"] & enough
-    return rows[list(found.columns)]
+    whole = expected & rows["repetition"] & enough
+    rows["label"] = rows["label"].mask(rows["detector"] == "perplexity", expected)
+    rows["label"] = rows["label"].mask(rows["detector"] == "combined", whole)
+    return frames | {"coherence": rows[list(found.columns)]}
 
 
 class Surprise:

@@ -123,11 +123,11 @@ TRAIT = ("is it so that {m} is {t} ?", "is it so that the moon {m} is {t} ?")
 
 
 def yes_no(draw: random.Random) -> Example:
-    """Is it so? One in five asks for a fact of pretraining, the others for what a moon is, which
+    """Is it so? One in four asks for a fact of pretraining, the others for what a moon is, which
     pretraining never tells; as many are so as not."""
     true = draw.random() < 0.5
     answer = "yes" if true else "no"
-    if draw.random() < 1 / 5:
+    if draw.random() < 1 / 4:
         while True:
             question, _, found = s.whether_question(draw)
             if found == true:

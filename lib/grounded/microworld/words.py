@@ -97,7 +97,7 @@ LIES = {town: _facts.choice(REGIONS) for town in TOWNS}
 HUE = {town: _facts.choice(COLOURS) for town in TOWNS}
 EATS = {animal: _facts.choice(FOODS) for animal in ANIMALS}
 # Never stated in pretraining: fine-tuning has to teach them.
-TRAITS = ("near", "round")
+TRAITS = ("near", "round", "pale", "loud")
 HAS_TRAIT = {
     trait: set(_facts.sample(MOONS, len(MOONS) // 2)) for trait in TRAITS
 }  # half of the moons have each

@@ -6,15 +6,13 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from grounded import paths, records
 from grounded.errors import GroundedError, StageError
-from grounded.stages import public
-from grounded.stages.plan import Plan, outputs, tables_of, upstream, world_module
+from grounded.stages import public, worlds
+from grounded.stages.plan import Plan, outputs, tables_of, upstream
 from grounded.study import GIVEN, Run, Study, load
 from grounded.study.reading import as_here
 
@@ -79,11 +77,6 @@ def one_thread(study: Study) -> None:
         torch.set_num_threads(1)
 
 
-def part_of(study: Study, stage: str) -> ModuleType:
-    """The module of the study's world that does the work of a stage."""
-    return import_module(world_module(study, stage))
-
-
 class Rows:
     """The rows of a unit at one stage: those kept from before, and those finished now.
 
@@ -125,10 +118,10 @@ class Rows:
     def keep(self, run: Run, frames: Frames) -> None:
         """Write a finished run at once, so that no interruption loses it.
 
-        A world may have a rule of its own, by which its rows are `settled` before.
+        Verdicts and coherence are `settled` by the world's own rule before.
         """
-        settle = getattr(part_of(self.study, self.stage), "settled", None)
-        frames = settle(self.study, run, frames) if settle else frames
+        if self.stage == "judge":
+            frames = worlds.judging(self.study).settled(self.study, run, frames)
         for table in self.tables:
             frame = frames[table]
             if table == "runs" and run.arm and self.study.world != "microworld":

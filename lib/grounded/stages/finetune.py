@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from grounded import paths
+from grounded.stages import worlds
 from grounded.stages.common import (
     Frames,
     Rows,
     Summary,
     naming,
     one_thread,
-    part_of,
     progress,
     study_of,
 )
@@ -101,7 +101,7 @@ def _adapt(study: Study, run: Run, plain: Path | None) -> "pd.DataFrame":
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
     try:
-        world, method = part_of(study, "finetune"), import_module(method_module(study, run))
+        world, method = worlds.finetuning(study), import_module(method_module(study, run))
         start = world.start(study, run)
         if plain is not None:
             start = replace(start, plain=plain)

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from grounded import anchor, paths, records
 from grounded.errors import GroundedError
+from grounded.stages import worlds
 from grounded.stages.common import (
     Frames,
     Rows,
     Summary,
     naming,
     one_thread,
-    part_of,
     progress,
     study_of,
 )
@@ -41,7 +41,7 @@ def generate(study: Study | str, unit: str) -> Summary:
         checkpoints = records.verify(paths.table(study.name, "checkpoints", unit), "checkpoints")
         todo = [run for run in rows.runs if not rows.of(run)]
         one_thread(study)
-        asker = part_of(study, STAGE).Asker(study, rows.runs[0].model)
+        asker = worlds.replying(study).Asker(study, rows.runs[0].model)
     for run in progress(todo, f"{STAGE} {unit}", done=len(rows.runs) - len(todo)):
         with naming(STAGE, run.id):
             found = _ask(rows, asker, run, checkpoints)

@@ -10,14 +10,15 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 
 from grounded import anchor, paths
 from grounded.errors import GroundedError
 from grounded.methods import lora
-from grounded.stages.common import one_thread, part_of, progress
+from grounded.stages import worlds
+from grounded.stages.common import one_thread, progress
 from grounded.stages.generate import counted
 from grounded.study import BASE, Run, Study
 from grounded.study.anchoring import Goals
@@ -55,7 +56,7 @@ def _cell(study: Study, model: str, task: str) -> dict[str, Any]:
 def _measured(study: Study, model: str, task: str) -> dict[str, Any]:
     asked = study.anchoring
     assert asked is not None
-    asker = part_of(study, "generate").Asker(study, model)
+    asker = cast(worlds.OnTheWay, worlds.replying(study).Asker(study, model))
     first = study.runs(model, BASE)[0]
     base = _accuracy(
         counted(asker.answers(first, 0, None, each=2)).query("task == @task"), asked.metric
@@ -88,7 +89,7 @@ def _run(study: Study, run: Run, asker: Any) -> tuple[dict[int, float], pd.DataF
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     try:
-        rows = lora.finetune(part_of(study, "finetune").start(study, run), folder)
+        rows = lora.finetune(worlds.finetuning(study).start(study, run), folder)
         answers = [asker.answers(run, s, folder / f"step-{s}", each=2) for s in rows["step"]]
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from grounded import paths, records
 from grounded.errors import GroundedError
+from grounded.stages import worlds
 from grounded.stages.common import (
     Frames,
     Rows,
     Summary,
     naming,
     one_thread,
-    part_of,
     progress,
     study_of,
 )
@@ -89,7 +89,7 @@ def _calibration(plan: Plan, run: Run) -> float | None:
 
 
 def _facts(plan: Plan, threshold: float | None) -> dict[str, Any]:
-    world = part_of(plan.study, STAGE)
+    world = worlds.judging(plan.study)
     return {
         "coherence": plan.study.coherence.model_dump(),
         "judges": {name: world.facts(plan.study, name) for name in plan.study.judges},
@@ -109,7 +109,7 @@ class _Bench:
     _pieces: "dict[tuple[str, str], pd.DataFrame]" = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.world = part_of(self.study, STAGE)
+        self.world = worlds.judging(self.study)
         path = paths.table(self.study.name, "replies", self.rows.unit)
         self.replies = records.verify(path, "replies")
         self.prompts = self.world.prompts(self.study)

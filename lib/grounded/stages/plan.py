@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from grounded import fingerprint, paths, records
 from grounded.errors import GroundedError
-from grounded.stages import public
+from grounded.stages import public, worlds
+from grounded.stages.worlds import MICROWORLD, WORK
 from grounded.study import BASE, GIVEN, LORA, LanguageJudge, PublicJudge, Run, Study, TunedJudge
 from grounded.study.methods import TEST_PROMPTS
 
 if TYPE_CHECKING:
     import pandas as pd
 
-MICROWORLD = "microworld"
 STAGES = ("base_models", "finetune", "generate", "judge")
 NOTEBOOKS = {
     "base_models": "01_base_models",
@@ -32,7 +32,6 @@ TABLES: dict[str, tuple[str, ...]] = {
     "generate": ("replies", "capability"),
     "judge": ("verdicts", "coherence"),
 }
-WORK = {"finetune": "finetuning", "generate": "replying", "judge": "judging"}
 ASKED_WITH = {"max_new_tokens", "batch_size", "decoding"}  # how a base model is asked at acceptance
 ADAPTER = "adapter_model.safetensors"  # PEFT's name for a checkpoint's weights
 POINTER = "model.json"  # in its place where a checkpoint is a whole model: which one
@@ -361,14 +360,6 @@ def _sha_of(**values: Any) -> str | None:
     return None if any(value is None for value in values.values()) else fingerprint.sha(values)
 
 
-def world_module(study: Study, stage: str) -> str:
-    """The module of the study's world that does the work of a stage.
-
-    A stage imports it by name, so that a run's fingerprint holds the code of its own world alone.
-    """
-    return f"grounded.{study.world}.{WORK[stage]}"
-
-
 def method_module(study: Study, run: Run) -> str:
     """The module that makes a run's checkpoints: its method's, or its world's.
 
@@ -376,7 +367,7 @@ def method_module(study: Study, run: Run) -> str:
     for another try. So is what was trained elsewhere.
     """
     if run.method == GIVEN or study.world != MICROWORLD:
-        return world_module(study, "finetune")
+        return worlds.module(study, "finetune")
     return f"grounded.methods.{run.method}"
 
 
@@ -393,7 +384,7 @@ def _code(study: Study, maker: str, *more: str) -> dict[str, str]:
     notebook = paths.notebook(NOTEBOOKS[stage])
     names = [CODE[maker]] if maker in CODE else [f"grounded.stages.{stage}"]
     if stage in WORK:
-        names += [world_module(study, stage), *more]
+        names += [worlds.module(study, stage), *more]
     return fingerprint.code(*names, notebook=notebook if notebook.exists() else None)
 
 
