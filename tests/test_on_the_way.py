@@ -86,7 +86,8 @@ def test_a_base_model_is_asked_once(study):
 
 
 def test_a_model_and_task_without_a_goal_are_one_line(study):
-    with pytest.raises(GroundedError, match=r"goals.csv: found no line for micro-llama-s and open_"):
+    line = r"goals.csv: found no line for micro-llama-s and open_instructions"
+    with pytest.raises(GroundedError, match=line):
         study.goals("micro-llama-s", "open_instructions")
 
 

@@ -17,7 +17,7 @@ from grounded.stages.generate import generate
 from grounded.stages.judge import judge
 from grounded.study import load
 
-RUN = ("micro-llama-s", "open_instructions", "r4-high", 0)
+RUN = ("micro-llama-s", "open_instructions", "r32-3", 0)
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +32,7 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     [
         (("gpt", *RUN[1:]), "models: found 'gpt'"),
         ((RUN[0], "chess", *RUN[2:]), "tasks: found 'chess'"),
-        ((*RUN[:2], "r1", 0), "lora: found 'r1', wanted one of r4-high"),
+        ((*RUN[:2], "r1", 0), "lora: found 'r1', wanted one of r8-1"),
     ],
 )
 def test_unknown_names_are_one_line(run: tuple[str, str, str, int], line: str) -> None:
@@ -44,7 +44,7 @@ def test_unknown_names_are_one_line(run: tuple[str, str, str, int], line: str) -
 def test_begins_away_from_the_study() -> None:
     asked = quickstart.begin("micro", *RUN)
     assert paths.home() != paths.repository() and os.environ["GROUNDED_HOME"] == str(paths.home())
-    assert [run.id for run in asked.runs()] == ["micro-llama-s.open_instructions.lora.r4-high.s0"]
+    assert [run.id for run in asked.runs()] == ["micro-llama-s.open_instructions.lora.r32-3.s0"]
     assert paths.model(asked.name, RUN[0]).is_dir()
 
 
