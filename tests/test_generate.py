@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from grounded import generate, loading
 from grounded.errors import GroundedError
 from grounded.generate import Reply
+from grounded.microworld import replying
 
 NEW = 12
 
@@ -127,3 +128,18 @@ def test_a_folder_without_a_model_or_template_is_one_line(tmp_path):
     folder = tiny.save(tmp_path / "mute", tiny.model(), template=None)
     with pytest.raises(GroundedError, match="mute: chat template: found none"):
         generate.load(folder)
+
+
+def test_the_invented_world_merges_one_adapter_after_the_other_as_peft_does(adapter, tmp_path):
+    folder, adapted = adapter
+    for name, weight in adapted.named_parameters():
+        if "lora_B" in name:
+            weight.data.mul_(-3)
+    adapted.save_pretrained(tmp_path / "other")
+    asker = object.__new__(replying.Asker)
+    asker._base, asker._tuned = tiny.model(), tiny.model()
+    for one in (folder, tmp_path / "other", folder):
+        found = asker._model_with(one).state_dict()
+        wanted = generate.attach(tiny.model(), one).state_dict()
+        assert all(torch.equal(found[name], weight) for name, weight in wanted.items())
+    assert asker._model_with(None) is asker._base
