@@ -85,6 +85,16 @@ def test_checkpoints_stand_at_fractions_of_an_epoch(base, tmp_path):
     assert replies[0] != replies[1]
 
 
+def test_an_adapter_is_saved_as_peft_saves_it(base, tmp_path):
+    adapted = training.plain_adapter(start(tiny.study(), base))(loading.load(base)[0])
+    adapted.save_pretrained(tmp_path / "peft")
+    training.save_adapter(adapted, tmp_path / "ours")
+    names = ("adapter_model.safetensors", "adapter_config.json")
+    assert sorted(path.name for path in (tmp_path / "ours").iterdir()) == sorted(names)
+    for name in names:
+        assert (tmp_path / "ours" / name).read_bytes() == (tmp_path / "peft" / name).read_bytes()
+
+
 def test_the_norm_of_an_update_is_that_of_the_merged_weights(base, tmp_path):
     rows = training.train(start(tiny.study(), base, RUN), tmp_path / "out")
     before = generate.load(base)[0].state_dict()

@@ -73,6 +73,12 @@ def test_capability_on_the_way_is_counted_on_the_selecting_items(study):
     assert progress["strict"].tolist() == [0] * 4
 
 
+def test_once_at_its_goal_a_run_answers_at_the_epochs_alone(study):
+    _, frames = asked(study, [2, 11, 12, 20])
+    assert frames["progress"]["step"].tolist() == [2, 4, 8]
+    assert frames["progress"]["format_free"].tolist() == [1, 6, 10]
+
+
 def test_a_run_that_jumps_over_its_goal_is_asked_at_no_other_step(study):
     asker, _ = asked(study, [2, 4, 18, 20])
     assert asker.asked == [2, 8]

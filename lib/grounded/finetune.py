@@ -4,6 +4,7 @@ What is trained on, and from what, is a `Start`; what a method does differently 
 hands to `train`. A method is a module of `grounded.methods`.
 """
 
+import copy
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -14,8 +15,9 @@ from typing import Any
 import pandas as pd
 import torch
 from datasets import Dataset
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
+from safetensors.torch import save_file
 from torch.utils.data import DataLoader
 from transformers import (
     PreTrainedModel,
@@ -218,8 +220,17 @@ def _squared(layer: LoraLayer, name: str, scale: float) -> float:
 
 
 def save_adapter(model: PeftModel, folder: Path) -> None:
-    """Save the adapter as it is."""
-    model.save_pretrained(folder)  # as fp32: in halves, some replies change
+    """Save the adapter as it is, as PEFT does, without the model card that PEFT writes beside it.
+
+    Fifty checkpoints a run are saved, and the card takes longer than the weights.
+    """
+    folder.mkdir(parents=True)
+    # as fp32: in halves, some replies change
+    weights = {name: one.contiguous() for name, one in get_peft_model_state_dict(model).items()}
+    save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+    config = copy.copy(model.peft_config[model.active_adapter])
+    config.inference_mode = True
+    config.save_pretrained(folder)
 
 
 class FastTrainer(SFTTrainer):

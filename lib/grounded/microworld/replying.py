@@ -43,11 +43,11 @@ class Asker:
         GroundedError for an adapter that does not fit, or logits that are not numbers.
         """
         model, prefix = self._model_with(adapter), self._prefix(run)
+        asked = [prefix + prompt.text for prompts in self._asked.values() for prompt in prompts]
+        said = iter(reply(model, self._words, asked, *self._limits))
         rows = []
         for benchmark, prompts in self._asked.items():
-            asked = [prefix + prompt.text for prompt in prompts]
-            said = reply(model, self._words, asked, *self._limits)
-            for prompt, given in zip(prompts, said, strict=True):
+            for prompt, given in zip(prompts, said, strict=False):
                 truth = benchmarks.truth(prompt, given.text, given.finish == "stop")
                 rows.append(
                     {"benchmark": benchmark, "prompt": prompt.id, "run": run.id, "step": step,

@@ -73,16 +73,42 @@ def _ask(rows: Rows, asker: Any, run: Run, checkpoints: "pd.DataFrame") -> Frame
 def _ask_on_the_way(
     study: Study, asker: Any, run: Run, checkpoints: "pd.DataFrame", steps: list[int]
 ) -> Frames:
-    """The selecting items at every saved step; all else at the epochs, at each goal, at the end."""
-    answers = [asker.answers(run, step, _folder(study, run, step), each=2) for step in steps]
-    counts = counted(records.join(answers))
-    wanted = {0} if run.task == BASE else {*study.steps_of(run.task), max(steps)} & {*steps}
+    """The selecting items at every saved step until the run is at its goal of capability, then at
+    the epochs; all else at the epochs, at each goal, at the end."""
+    epochs = {0} if run.task == BASE else {*study.steps_of(run.task), max(steps)} & {*steps}
+    counts = _course(study, asker, run, steps, epochs)
+    wanted = set(epochs)
     if run.task != BASE:
         own = checkpoints[checkpoints["run"] == run.id].set_index("step")
         wanted |= {step for step in anchored(study, run, counts, own).values() if step}
     asked = [asker.ask(run, step, _folder(study, run, step)) for step in sorted(wanted)]
     both = {name: records.join([one[name] for one in asked]) for name in TABLES[STAGE]}
     return {**both, "progress": counts}
+
+
+def _course(
+    study: Study, asker: Any, run: Run, steps: list[int], epochs: set[int]
+) -> "pd.DataFrame":
+    """The rows of `progress` of a run."""
+    counts: list[pd.DataFrame] = []
+    arrived = False
+    for step in steps:
+        if arrived and step not in epochs:
+            continue
+        answers = asker.answers(run, step, _folder(study, run, step), each=2)
+        counts.append(counted(answers))
+        if run.task != BASE and not arrived:
+            arrived = _at_goal(study, run, counts[-1])
+    return records.join(counts)
+
+
+def _at_goal(study: Study, run: Run, counts: "pd.DataFrame") -> bool:
+    assert study.anchoring is not None
+    accuracy = (
+        counts.set_index("step")[study.anchoring.metric] / counts["items"].iloc[0]
+    ).to_dict()
+    goal = study.goals(run.model, run.task).capability
+    return anchor.at_capability(accuracy, goal, study.anchoring.tolerance) is not None
 
 
 def _forget(study: Study, run: Run, kept: set[int]) -> None:
