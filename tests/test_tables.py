@@ -1,5 +1,6 @@
 """What the readers of tables refuse, in one line."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def test_what_is_not_measured_is_left_out_and_said(home: Path) -> None:
     assert len(said) == len(own) and said["label"].sum() == own["label"].sum()
     assert set(tables.capability(asked)["task"]) == {"open_instructions"}
     some, all_ = len(asked.runs()), len(whole.runs(arm=None))
-    assert f"**Measured so far: {some} of {all_} runs (open instructions).**" in tables.left_out(
+    assert f"**Measured so far: {some} of {all_} runs (open_instructions).**" in tables.left_out(
         asked
     )
 
@@ -81,6 +82,14 @@ def test_a_study_without_a_run_is_an_error_of_one_line(home: Path) -> None:
             remove(unit)
     with pytest.raises(GroundedError, match="data/synthetic: found the tables of no run, wanted"):
         tables.measured("synthetic")
+
+
+def test_the_kappas_of_judges_tuned_here_are_those_of_their_records() -> None:
+    found = tables.kappas("smol")
+    assert set(found) == {"compliance", "compliance_broken", "harm", "harm_broken"}
+    record = json.loads((paths.judge("smol", "harm") / paths.RECORD).read_text())
+    assert found["harm"] == record["acceptance"]["held_out"]["kappa"]
+    assert tables.kappas("micro") == {}
 
 
 def redacted(home: Path) -> None:

@@ -7,6 +7,7 @@ replies to a prompt, `sample` numbers them. A study that is measured in part is 
 `measured`; of any other, a table that is not there is an error.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -18,7 +19,7 @@ from grounded.errors import GroundedError
 from grounded.records.samples import STRIDE
 from grounded.statistics import columns
 from grounded.statistics.joint import KEY, beside
-from grounded.study import BASE, Study, load
+from grounded.study import BASE, Study, TunedJudge, load
 
 RUN = ("model", "task", "method", "setting", "arm")  # categories; the seed is a number
 REPLY = [
@@ -211,6 +212,21 @@ def measures(study: Study | str, judges: Names = None) -> dict[str, str]:
     return {name: MEANS[study.judge(name).kind] for name in wanted}
 
 
+def kappas(study: Study | str) -> dict[str, float]:
+    """Cohen's kappa with people, on completions held out, of each judge that was tuned here.
+
+    From the judges' records; one without a record is left out.
+    """
+    study = _study(study)
+    tuned = [name for name, one in study.judges.items() if isinstance(one, TunedJudge)]
+    files = {name: paths.judge(study.name, name) / paths.RECORD for name in tuned}
+    return {
+        name: float(json.loads(file.read_text("utf-8"))["acceptance"]["held_out"]["kappa"])
+        for name, file in files.items()
+        if file.is_file()
+    }
+
+
 def left_out(study: Study | str) -> str:
     """How much of the study is measured, and what this machine has no access to; often nothing.
 
@@ -223,8 +239,7 @@ def left_out(study: Study | str) -> str:
     ]
     if study.missing:
         found = study.runs(arm=None)
-        names = dict.fromkeys(run.arm or run.task for run in found)
-        tasks = ", ".join(name.replace("_", " ") for name in names)
+        tasks = ", ".join(dict.fromkeys(run.arm or run.task for run in found))
         every = len(found) + len(study.missing)
         sentences.append(f" **Measured so far: {len(found)} of {every} runs ({tasks}).**")
     return "".join(sentences)
