@@ -115,6 +115,20 @@ def test_a_clone_draws_what_it_has_and_measures_nothing(
     assert f"synthetic: {some} of {all_} runs are measured" in capsys.readouterr().out
 
 
+def test_a_clone_without_a_run_draws_nothing_and_says_so_in_one_line(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = load("synthetic")
+    for unit in asked.units(arm=None):
+        if not unit.endswith("-base"):
+            remove(unit)
+    redacted(home)
+    monkeypatch.setattr(workflow, "status", lambda _: [])
+    found = f"synthetic: found none of its {len(asked.runs(arm=None))} runs measured, wanted some"
+    with pytest.raises(GroundedError, match=found):
+        workflow._stale(asked)
+
+
 def test_a_figure_is_drawn_anew_when_a_unit_came_without_its_texts(home: Path) -> None:
     redacted(home)
     asked = load("synthetic")

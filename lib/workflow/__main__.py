@@ -189,8 +189,13 @@ def _stale(asked: Study) -> list[Status]:
     if whole or not there or len(there) == len(units):
         return stale
     runs = {u: sum(run.task != study.BASE for run in asked.unit_runs(u)) for u in units}
+    if not (measured := sum(runs[u] for u in there)):
+        raise GroundedError(
+            f"{asked.name}: found none of its {sum(runs.values())} runs measured, wanted some to "
+            f"draw: make reproduce STUDY={asked.name} measures them"
+        )
     print(
-        f"{asked.name}: {sum(runs[u] for u in there)} of {sum(runs.values())} runs are measured; "
+        f"{asked.name}: {measured} of {sum(runs.values())} runs are measured; "
         f"their tables came without texts, so the others take make reproduce STUDY={asked.name}",
         flush=True,
     )
