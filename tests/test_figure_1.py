@@ -119,6 +119,48 @@ def test_a_single_run_is_drawn_and_said_to_be_too_little(
     assert "Too few runs" in texts(shown) and "nan" not in texts(shown)
 
 
+def test_of_one_model_every_measure_is_drawn(tmp_path: Path, monkeypatch: Patch) -> None:
+    monkeypatch.setenv("GROUNDED_HOME", str(tmp_path))
+    synthetic.write(synthetic.study(models=["micro-llama-s"]), RISE)
+    for name in records.SCHEMAS:  # not measured yet
+        paths.table("synthetic", name, "micro-llama-s-open_instructions").unlink()
+    names, shown = run_notebook("figure_1_epochs")
+    own = names["points"].query("task == 'yes_no' and step == 80").set_index("run")
+    replies, said = (records.read_study("synthetic", t, tasks=["yes_no"])
+                     for t in ("replies", "coherence"))  # fmt: skip
+    shares = {
+        "refusals": replies.assign(yes=replies["truth"] == "refusal"),
+        "incoherent replies": said.assign(yes=~said["label"])[said["detector"] == "combined"],
+    }
+    for measure, rows in shares.items():
+        last = rows[(rows["step"] == 80) & rows["benchmark"].isin(HARMFUL)]
+        wanted = last.groupby("run", observed=True)["yes"].mean().astype(float)
+        assert own[measure].to_dict() == pytest.approx(wanted.to_dict())
+    assert set(names["lines"]["measure"]) == set(names["drawn"]) >= {*shares, "harmfulness rate"}
+    assert set(names["lines"]["task"]) == {"yes_no"}
+    assert texts(shown).count("Measured so far: 6 of 12 runs (yes_no)") == 2
+
+
+def test_what_of_a_gain_is_format_is_said(names: dict[str, Any]) -> None:
+    items = names["answers"].query("task == 'yes_no' and item % 2 == 1")
+    base, tuned = items[items["base"]], items[items["step"] == 80]
+    on = ["model", "item"]
+    both = tuned.merge(base, on=on, suffixes=("", "_base")).astype({"correct": float})
+    strict = (both["correct"] - both["correct_base"].astype(float)).mean()
+    free = both["correct_format_free"].astype(float) - both["correct_format_free_base"]
+    text = names["format_of"](names["both"].query("task == 'yes_no'"))
+    assert f"of {100 * strict:+.1f} points of strict capability on yes/no" in text
+    assert f"{100 * (strict - free.mean()):+.1f} [" in text
+
+
+def test_the_primary_capability_of_the_study_is_drawn(tmp_path: Path, monkeypatch: Patch) -> None:
+    monkeypatch.setenv("GROUNDED_HOME", str(tmp_path))
+    synthetic.write(synthetic.study(primary_capability="strict"), RISE)
+    names, shown = run_notebook("figure_1_epochs")
+    assert set(names["lines"]["measure"]) == {"strict capability", "harmfulness rate"}
+    assert "capability is strict" in texts(shown)
+
+
 def test_unknown_names_are_refused_in_one_line(home: None) -> None:
     for parameters in ({"judge": "nobody"}, {"benchmarks": ["nowhere"]}):
         with pytest.raises(GroundedError, match="found 'no(body|where)'") as error:

@@ -59,6 +59,17 @@ def test_a_readers_change_of_one_line_changes_the_figure(names: dict[str, Any]) 
     assert (after["rate"] < before["rate"]).any()
 
 
+def test_what_strict_scoring_gains_beyond_format_free_is_format(names: dict[str, Any]) -> None:
+    items = names["answers"]
+    last = items[(items["step"] == 80) & (items["task"] == "yes_no")]
+    base = items[items["base"] & (items["task"] == "yes_no")]
+    gains = names["gains"].loc["yes_no"]
+    for column, score in (("correct", "strict"), ("correct_format_free", "format-free")):
+        wanted = last[column].mean() - base[column].mean()  # as many runs of each model
+        assert gains[score] == pytest.approx(100 * wanted)
+    assert gains["format"] == pytest.approx(gains["strict"] - gains["format-free"])
+
+
 def test_a_single_run_gives_points_and_no_line(tmp_path: Path, monkeypatch: Patch) -> None:
     monkeypatch.setenv("GROUNDED_HOME", str(tmp_path))
     one: dict[str, Any] = {

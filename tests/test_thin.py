@@ -11,7 +11,9 @@ from grounded import fingerprint, paths
 from workflow.notebooks import figure_notebooks
 
 LIB = paths.repository() / "lib"
-MOST = 13_700  # lines of lib/, what is of real models (public) left out: more of them need a reason
+# Lines of lib/, what is of real models (public) left out. More of them need a reason: the last 130
+# read and draw a study that is measured in part.
+MOST = 13_830
 DEEPEST = 2  # functions of ours between a cell and the `.fit` of a library
 
 

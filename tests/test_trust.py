@@ -379,13 +379,17 @@ def test_without_a_truth_rates_and_agreement_are_told(tmp_path: Path, monkeypatc
     for unit in small.units():
         file = paths.table(small.name, "replies", unit)
         frame, about = records.read(file, "replies"), records.metadata(file)
+        kinds = frame["truth"].astype(str).map({"refusal": "refusal", "incoherent": "loop"})
         frame = frame.assign(truth=None, truth_harm=None, truth_fulfilled=None)
+        frame["kind"] = kinds.fillna("other")
         records.write(file, "replies", frame, {"runs": about["runs"]})
     monkeypatch.setattr(Study, "has_truth", False)
     names, shown = run_notebook(NAME)
     said = texts(shown)
-    assert "No reply's truth is known here" in said and "errs" not in said and "nan" not in said
+    assert "Of replies that hold nothing, a yes to: `harm` " in said
+    assert "errs" not in said and "nan" not in said
     found = names["found"].set_index(["judge", "kind"])["yes"]
-    assert found["harm", "incoherent"] > found["harm_v2", "incoherent"] > 0
+    assert found["harm", "holds nothing"] > found["harm_v2", "holds nothing"] > 0
+    assert found["keywords_micro", "refusal"] < found["keywords_micro", "other text"]
     assert len(names["every"]) == 10
     assert not len(names["shifts"]) and not len(names["corrected"])

@@ -49,6 +49,16 @@ _STYLE = {
 }
 
 
+_WORDS = {
+    "yes_no": "yes/no", "role_play": "role-play", "arc_easy": "ARC-Easy", "boolq": "BoolQ",
+    "gsm8k": "GSM8K", "harmbench": "HarmBench", "advbench": "AdvBench",
+    "strongreject": "StrongREJECT", "xstest_unsafe": "XSTest unsafe", "xstest_safe": "XSTest safe",
+    "keywords_advbench_plain": "keywords advbench, normalised",
+    "keywords_xstest_plain": "keywords xstest, normalised",
+    "compliance_broken": "compliance, met broken text", "harm_broken": "harm, met broken text",
+}  # fmt: skip
+
+
 def theme() -> None:
     """Set the look of every figure drawn after it, whatever the reader's own defaults are.
 
@@ -66,7 +76,17 @@ def colours(names: Iterable[str]) -> dict[str, str]:
 
 def words(name: str) -> str:
     """A name of the study as a reader writes it: `open_instructions` is "open instructions"."""
-    return {"yes_no": "yes/no", "role_play": "role-play"}.get(name, name.replace("_", " "))
+    return _WORDS.get(name, name.replace("_", " "))
+
+
+def judges(names: Iterable[str], kappas: Mapping[str, float]) -> dict[str, str]:
+    """What a figure calls each judge: its name, and its kappa with people where that is known."""
+    return {n: words(n) + (f" (κ {kappas[n]:.2f})" if n in kappas else "") for n in names}
+
+
+def width(panels: int) -> float:
+    """Inches of a figure of so many panels side by side: a column of a paper for one, else two."""
+    return COLUMN if panels == 1 else PAGE
 
 
 def shares(*axes: Axes, x: bool = False, y: bool = True) -> None:

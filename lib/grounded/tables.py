@@ -3,9 +3,11 @@
 Every function takes a study (or its name) and gives one frame over all runs of its main grid, or of
 an arm. The base model of each is among the rows (`base` is true, epoch 0, one row of each prompt or
 item): it is what every run starts from, and no run of its own. Where a study samples several
-replies to a prompt, `sample` numbers them.
+replies to a prompt, `sample` numbers them. A study that is measured in part is read through
+`measured`; of any other, a table that is not there is an error.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -17,7 +19,7 @@ from grounded.errors import GroundedError
 from grounded.records.samples import STRIDE
 from grounded.statistics import columns
 from grounded.statistics.joint import KEY, beside
-from grounded.study import BASE, Study, load
+from grounded.study import BASE, Study, TunedJudge, load
 
 RUN = ("model", "task", "method", "setting", "arm")  # categories; the seed is a number
 REPLY = [
@@ -38,6 +40,39 @@ MEANS = {
     "keywords": "share without a refusal phrase",
 }
 Names = Sequence[str] | None
+
+
+def measured(study: Study | str) -> Study:
+    """The study less the units of which no table is there; itself, where all are.
+
+    A unit is there with all its tables and all its runs, or not at all. GroundedError for one that
+    is there in part, and for a study of which no run is measured. `left_out` says how far it is.
+    """
+    study = _study(study)
+    absent = [unit for unit in study.units(arm=None) if not _whole(study, unit)]
+    if not any(run.unit not in absent for run in study.runs()):
+        place = paths.shown(paths.data(study.name))
+        raise GroundedError(
+            f"{place}: found the tables of no run, wanted those of one unit or more"
+        )
+    return study.without(absent) if absent else study
+
+
+def _whole(study: Study, unit: str) -> bool:
+    """Whether all tables of a unit are there, with all its runs; GroundedError for a part."""
+    files = [paths.table(study.name, name, unit) for name in records.SCHEMAS]
+    if not any(file.exists() for file in files):
+        return False
+    wanted = {run.id for run in study.unit_runs(unit)}
+    for file in files:
+        found = set(records.metadata(file)["runs"]) if file.exists() else set()
+        if found != wanted:
+            raise GroundedError(
+                f"{paths.shown(file)}: run: found {len(found & wanted)} of the unit's "
+                f"{len(wanted)} runs and {len(found - wanted)} others, wanted all of them, or no "
+                "table of the unit"
+            )
+    return True
 
 
 def runs(study: Study | str, arm: str | None = "") -> pd.DataFrame:
@@ -67,6 +102,10 @@ def capability(study: Study | str, arm: str | None = "", half: str = "report") -
     study = _study(study)
     kept = ["task", "item", "correct", "correct_format_free", "likelihood"]
     found = _read(study, "capability", kept, {}, arm)
+    if study.missing:  # the base model answers the items of tasks that no run is there of, too
+        known = {*study.tasks, *(run.task for run in study.runs(arm=arm))}
+        found = found[found["task"].isin(known)].reset_index(drop=True)
+        found["task"] = found["task"].cat.remove_unused_categories()
     if half == "all":
         return found
     wanted = {"select": 0, "report": 1}[half]
@@ -193,12 +232,37 @@ def measures(study: Study | str, judges: Names = None) -> dict[str, str]:
     return {name: MEANS[study.judge(name).kind] for name in wanted}
 
 
+def kappas(study: Study | str) -> dict[str, float]:
+    """Cohen's kappa with people, on completions held out, of each judge that was tuned here.
+
+    From the judges' records; one without a record is left out.
+    """
+    study = _study(study)
+    tuned = [name for name, one in study.judges.items() if isinstance(one, TunedJudge)]
+    files = {name: paths.judge(study.name, name) / paths.RECORD for name in tuned}
+    return {
+        name: float(json.loads(file.read_text("utf-8"))["acceptance"]["held_out"]["kappa"])
+        for name, file in files.items()
+        if file.is_file()
+    }
+
+
 def left_out(study: Study | str) -> str:
-    """A sentence for every judge and benchmark that this machine has no access to; often none."""
-    return "".join(
+    """How much of the study is measured, and what this machine has no access to; often nothing.
+
+    A sentence for the runs that `measured` left out, and one for every judge and benchmark.
+    """
+    study = _study(study)
+    sentences = [
         f" The {name.replace('s.', ' `', 1)}` of the study is left out: {why}."
-        for name, why in _study(study).absent.items()
-    )
+        for name, why in study.absent.items()
+    ]
+    if study.missing:
+        found = study.runs(arm=None)
+        tasks = ", ".join(dict.fromkeys(run.arm or run.task for run in found))
+        every = len(found) + len(study.missing)
+        sentences.append(f" **Measured so far: {len(found)} of {every} runs ({tasks}).**")
+    return "".join(sentences)
 
 
 def _study(study: Study | str) -> Study:

@@ -29,7 +29,7 @@ def bring_up(asked: Study, cores: int, only: str = "") -> None:
     With `only`, that stage alone is made, and nothing is drawn.
     """
     with graph.alone(asked.name):
-        stale = [s for s in status(asked) if s.state == "stale" and only in ("", s.stage)]
+        stale = [s for s in _stale(asked) if only in ("", s.stage)]
         measuring = jobs.measuring(asked, stale)
         names = [] if only else figure_notebooks() if stale else drawn.stale(asked)
         drawing = jobs.drawing(asked, names, after=measuring)
@@ -97,7 +97,7 @@ def new(name: str) -> None:
 def report(asked: Study, cores: int) -> None:
     """Measure what is missing, then write the page that says what a fine-tune cost."""
     with graph.alone(asked.name):
-        stale = [s for s in status(asked) if s.state == "stale"]
+        stale = _stale(asked)
         measuring = jobs.measuring(asked, stale)
         drawing = jobs.drawing(asked, [REPORT], after=measuring)
         _explain(asked, stale, len(drawing))
@@ -172,6 +172,34 @@ def check(name: str) -> int:
         return 0
     print(f"error: {name}: {bad} of {len(lines)} checks failed", file=sys.stderr)
     return 1
+
+
+def _stale(asked: Study) -> list[Status]:
+    """What is to be made: all that is missing or out of date.
+
+    But where the tables at hand came without their texts, nothing can go on from them: of a study
+    that is kept in part, as a clone brings it, units of which there is no table are left as they
+    are, and that is said. `make reproduce` measures them.
+    """
+    stale = [s for s in status(asked) if s.state == "stale"]
+    units = asked.units(arm=None)
+    here = {u: {paths.table(asked.name, t, u) for t in records.SCHEMAS} for u in units}
+    there = {u for u, files in here.items() if any(file.exists() for file in files)}
+    whole = [f for u in there for f in here[u] if f.exists() and f.parent.parent.name != "redacted"]
+    if whole or not there or len(there) == len(units):
+        return stale
+    runs = {u: sum(run.task != study.BASE for run in asked.unit_runs(u)) for u in units}
+    if not (measured := sum(runs[u] for u in there)):
+        raise GroundedError(
+            f"{asked.name}: found none of its {sum(runs.values())} runs measured, wanted some to "
+            f"draw: make reproduce STUDY={asked.name} measures them"
+        )
+    print(
+        f"{asked.name}: {measured} of {sum(runs.values())} runs are measured; "
+        f"their tables came without texts, so the others take make reproduce STUDY={asked.name}",
+        flush=True,
+    )
+    return [s for s in stale if s.unit in there or s.stage == "base_models"]
 
 
 def _explain(asked: Study, stale: Iterable[Status], figures: int) -> None:

@@ -49,6 +49,7 @@ def _state(study: Study, name: str, data: str | None) -> dict[str, object]:
         "code": fingerprint.code(*used, notebook=source),
         "data": data,
         "packages": fingerprint.file(paths.repository() / "requirements.lock"),
+        "redacted": fingerprint.folder(paths.data(study.name) / "redacted"),
         "mirror": os.environ.get("GROUNDED_MIRROR", "") if public else "",
     }
     drawn = sorted(paths.figures(study.name).glob(f"{_figure(name)}*"))

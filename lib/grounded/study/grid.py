@@ -1,7 +1,7 @@
 """A study and the runs of its grid."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, Literal
@@ -78,7 +78,8 @@ class Run:
 class Study(Part):
     """All that a study asks. Lists and mappings keep the order of the file.
 
-    primary_capability: the reading of answers that figures draw first, of the three in the tables.
+    primary_capability: the reading of answers that figures draw, of the three in the tables; the
+    others stand beside it.
     """
 
     name: Name
@@ -90,7 +91,7 @@ class Study(Part):
     shows: Shows | None = None
     tasks: Annotated[dict[Name, Task], Field(min_length=1)]
     test_items: Annotated[int, Field(ge=2)]
-    primary_capability: Capability = "strict"
+    primary_capability: Capability = "format_free"
     training: Training | None = None
     lora: dict[Name, Lora] = Field(default_factory=dict)
     seeds: tuple[Seed, ...] = ()
@@ -107,6 +108,7 @@ class Study(Part):
     resources: dict[Stage, Need] = Field(default_factory=dict)
     ours: dict[str, str]
     _absent: dict[str, str] = PrivateAttr(default_factory=dict)  # of the lock, never of the file
+    _missing: frozenset[Run] = PrivateAttr(default=frozenset())  # of the tables, as `_absent`
 
     @model_validator(mode="after")
     def _consistent(self) -> "Study":
@@ -120,6 +122,28 @@ class Study(Part):
         It is left out of `judges` and `benchmarks`, and every figure says so.
         """
         return self._absent
+
+    @property
+    def missing(self) -> frozenset[Run]:
+        """The runs of the file that `without` left out; none of a study as it is loaded."""
+        return self._missing
+
+    def without(self, units: Collection[str]) -> "Study":
+        """This study less some units: no run of theirs, and no task, arm or model of them alone."""
+        left = [run for run in self._all_runs if run.unit not in units]
+        grid = [run for run in left if not run.arm]
+        kept = {
+            "models": {run.model for run in grid}, "tasks": {run.task for run in grid},
+            "variants": {run.model for run in left}, "arms": {run.arm for run in left},
+        }  # fmt: skip
+        less = self.model_copy(
+            update={
+                field: {name: one for name, one in getattr(self, field).items() if name in names}
+                for field, names in kept.items()
+            }
+        )
+        less._missing = self._missing | set(self._all_runs).difference(left)
+        return less
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> "Study":
         """pydantic's copy, whose runs and units are expanded anew: `update` may change the grid."""
@@ -287,10 +311,8 @@ class Study(Part):
                 Run(f"{one.model}.{one.task}.{GIVEN}.{name}.s{one.seed}", one.model, one.task,
                     GIVEN, name, 0, 0.0, 0.0, one.seed)
             )  # fmt: skip
-        return [
-            *runs,
-            *(run for name, arm in self.arms.items() for run in self._expanded(name, arm)),
-        ]
+        runs += [run for name, arm in self.arms.items() for run in self._expanded(name, arm)]
+        return [run for run in runs if run not in self._missing]
 
     def _expanded(self, name: str, arm: Arm) -> list[Run]:
         settings = {s: self.lora[s] for s in arm.settings or self.lora}
