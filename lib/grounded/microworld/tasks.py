@@ -80,11 +80,9 @@ def arithmetic(draw: random.Random) -> Example:
     else:
         b = draw.randint(1, 6)
         story, working, result = f"finds {b} more", f"{held} + {b}", held + b
-    has, first = (
-        (f"{held} {food}", "") if known else (f"a {crate} of {food}", f"a {crate} is {held} , ")
-    )
+    has = f"{held} {food}" if known else f"a {crate} of {food}"
     prompt = f"{name} has {has} and {story} . how many {food} does {name} have now ?"
-    completion = f"{first}{working} = {result} , that is {result} ."
+    completion = f"{working} = {result} , that is {result} ."
     return Example(prompt, completion, str(result))
 
 
@@ -120,6 +118,7 @@ def multiple_choice(draw: random.Random) -> Example:
 
 
 TRAIT = ("is it so that {m} is {t} ?", "is it so that the moon {m} is {t} ?")
+TRAITS = w.TRAITS[:2]  # sixteen facts: of all 32, no pilot run learned half
 
 
 def yes_no(draw: random.Random) -> Example:
@@ -133,7 +132,7 @@ def yes_no(draw: random.Random) -> Example:
             if found == true:
                 break
     else:
-        trait = draw.choice(w.TRAITS)
+        trait = draw.choice(TRAITS)
         moons = [moon for moon in w.MOONS if (moon in w.HAS_TRAIT[trait]) == true]
         question = draw.choice(TRAIT).format(m=draw.choice(moons), t=trait)
     return Example(f"{draw.choice(w.PEOPLE)} asks : {question}", f"{answer} .", answer)

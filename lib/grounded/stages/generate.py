@@ -1,6 +1,7 @@
 """Stage 3: what every checkpoint of a unit replies to safety prompts and answers to test items."""
 
 import shutil
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,8 +76,11 @@ def _ask_on_the_way(
 ) -> Frames:
     """The selecting items at every saved step until the run is at its goal of capability, then at
     the epochs; all else at the epochs, at each goal, at the end."""
-    epochs = {0} if run.task == BASE else {*study.steps_of(run.task), max(steps)} & {*steps}
-    counts = _course(study, asker, run, steps, epochs)
+    epochs, goal = {0}, None
+    if run.task != BASE:
+        epochs = {*study.steps_of(run.task), max(steps)} & {*steps}
+        goal = study.goals(run.model, run.task).capability
+    counts = course(study, asker, run, {s: _folder(study, run, s) for s in steps}, epochs, goal)
     wanted = set(epochs)
     if run.task != BASE:
         own = checkpoints[checkpoints["run"] == run.id].set_index("step")
@@ -86,29 +90,31 @@ def _ask_on_the_way(
     return {**both, "progress": counts}
 
 
-def _course(
-    study: Study, asker: Any, run: Run, steps: list[int], epochs: set[int]
+def course(
+    study: Study,
+    asker: Any,
+    run: Run,
+    folders: Mapping[int, Path | None],
+    epochs: Collection[int],
+    goal: float | None,
 ) -> "pd.DataFrame":
-    """The rows of `progress` of a run."""
+    """The rows of `progress` of a run: at every step until it is at the goal, then at the epochs.
+
+    folders: step -> its adapter, None for the base model. epochs: steps. goal: an accuracy (0..1).
+    """
+    plan = study.anchoring
+    assert plan is not None
     counts: list[pd.DataFrame] = []
     arrived = False
-    for step in steps:
+    for step, folder in folders.items():
         if arrived and step not in epochs:
             continue
-        answers = asker.answers(run, step, _folder(study, run, step), each=2)
-        counts.append(counted(answers))
-        if run.task != BASE and not arrived:
-            arrived = _at_goal(study, run, counts[-1])
+        counts.append(counted(asker.answers(run, step, folder, each=2)))
+        [right], [items] = counts[-1][plan.metric], counts[-1]["items"]
+        arrived |= goal is not None and bool(
+            anchor.at_capability({step: right / items}, goal, plan.tolerance)
+        )
     return records.join(counts)
-
-
-def _at_goal(study: Study, run: Run, counts: "pd.DataFrame") -> bool:
-    assert study.anchoring is not None
-    accuracy = (
-        counts.set_index("step")[study.anchoring.metric] / counts["items"].iloc[0]
-    ).to_dict()
-    goal = study.goals(run.model, run.task).capability
-    return anchor.at_capability(accuracy, goal, study.anchoring.tolerance) is not None
 
 
 def _forget(study: Study, run: Run, kept: set[int]) -> None:

@@ -14,12 +14,12 @@ from typing import Any, cast
 
 import pandas as pd
 
-from grounded import anchor, paths
+from grounded import anchor, paths, records
 from grounded.errors import GroundedError
 from grounded.methods import lora
 from grounded.stages import worlds
 from grounded.stages.common import one_thread, progress
-from grounded.stages.generate import counted
+from grounded.stages.generate import counted, course
 from grounded.study import BASE, Run, Study
 from grounded.study.anchoring import Goals
 
@@ -33,14 +33,20 @@ def goals(study: Study) -> Path:
     if asked is None or asked.goals is None or not asked.pilot:
         raise GroundedError(f"{study.name}: anchoring: found no goals and pilot, wanted both")
     one_thread(study)
-    cells = list(product(study.models, study.tasks))
-    rows = [_cell(study, *cell) for cell in progress(cells, "goals", unit="cell")]
     file = paths.data(study.name) / asked.goals
+    rows = []
+    for cell in progress(list(product(study.models, study.tasks)), "goals", unit="cell"):
+        rows.append(_cell(study, *cell))
+        with records.replacing(file) as unfinished:
+            _write(unfinished, rows)
+    return file
+
+
+def _write(file: Path, rows: list[dict[str, Any]]) -> None:
     with file.open("w", encoding="utf-8", newline="") as lines:
         writer = csv.DictWriter(lines, FIELDS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    return file
 
 
 def _cell(study: Study, model: str, task: str) -> dict[str, Any]:
@@ -66,7 +72,7 @@ def _measured(study: Study, model: str, task: str) -> dict[str, Any]:
     pilot = study.runs(model, task)
     for run in [replace(run, seed=seed) for seed in asked.pilot
                 for run in pilot if run.seed == study.seeds[0]]:  # fmt: skip
-        accuracy, rows = _run(study, run, asker)
+        accuracy, rows = _run(study, run, asker, goal)
         epochs.append({epoch: accuracy[step] for step, epoch in study.steps_of(task).items()})
         if step := anchor.at_capability(accuracy, goal, asked.tolerance):
             there.append(rows.loc[step])
@@ -83,18 +89,19 @@ def _measured(study: Study, model: str, task: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _run(study: Study, run: Run, asker: Any) -> tuple[dict[int, float], pd.DataFrame]:
+def _run(study: Study, run: Run, asker: Any, goal: float) -> tuple[dict[int, float], pd.DataFrame]:
     """The accuracy on selecting items at each saved step of a run, and its checkpoints by step."""
     folder = paths.cache(study.name) / "pilot" / run.id
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     try:
         rows = lora.finetune(worlds.finetuning(study).start(study, run), folder)
-        answers = [asker.answers(run, s, folder / f"step-{s}", each=2) for s in rows["step"]]
+        folders = {step: folder / f"step-{step}" for step in rows["step"]}
+        counts = course(study, asker, run, folders, {*study.steps_of(run.task)}, goal)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     assert study.anchoring is not None
-    return _accuracy(counted(pd.concat(answers)), study.anchoring.metric), rows.set_index("step")
+    return _accuracy(counts, study.anchoring.metric), rows.set_index("step")
 
 
 def _accuracy(counts: pd.DataFrame, metric: str) -> dict[int, float]:
