@@ -26,9 +26,12 @@ class Asker:
     def answers(self, run, step, adapter, each=1):
         items = range(0, 20, each)
         right = [number < self.right[step] for number in items]
-        return pd.DataFrame(
-            {"task": run.task, "item": items, "run": run.id, "step": step, "answer": "x",
-             "correct": False, "correct_format_free": right}
+        tasks = ["yes_no", "science"] if run.task == BASE else [run.task]
+        return pd.concat(
+            pd.DataFrame(
+                {"task": task, "item": items, "run": run.id, "step": step, "answer": "x",
+                 "correct": False, "correct_format_free": right}
+            ) for task in tasks
         )  # fmt: skip
 
     def ask(self, run, step, adapter):
@@ -88,7 +91,7 @@ def test_a_base_model_is_asked_once(study):
     run = study.runs("micro-llama-s", BASE)[0]
     asker = Asker({0: 3})
     frames = generate._ask_on_the_way(study, asker, run, pd.DataFrame(), [0])
-    assert asker.asked == [0] and frames["progress"]["format_free"].tolist() == [2]
+    assert asker.asked == [0] and frames["progress"]["format_free"].tolist() == [2, 2]
 
 
 def test_a_model_and_task_without_a_goal_are_one_line(study):

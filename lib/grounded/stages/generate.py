@@ -110,10 +110,9 @@ def course(
         if arrived and step not in epochs:
             continue
         counts.append(counted(asker.answers(run, step, folder, each=2)))
-        [right], [items] = counts[-1][plan.metric], counts[-1]["items"]
-        arrived |= goal is not None and bool(
-            anchor.at_capability({step: right / items}, goal, plan.tolerance)
-        )
+        if goal is not None and not arrived:
+            [right], [items] = counts[-1][plan.metric], counts[-1]["items"]
+            arrived = anchor.at_capability({step: right / items}, goal, plan.tolerance) is not None
     return records.join(counts)
 
 
