@@ -1,4 +1,8 @@
-"""What the invented world must show, by its study file, of the committed tables."""
+"""What the invented world must show, by its study file, of the committed tables.
+
+Where only some of its cells (a model and a task) are measured, so many cells as the study file asks
+for of all are asked for in proportion.
+"""
 
 import numpy as np
 import pandas as pd
@@ -7,13 +11,21 @@ import pytest
 from grounded import anchor, paths, records, tables
 from grounded.study import BASE, load
 
-STUDY = load("micro")
+PLANNED = load("micro")
 CELL = ["model", "task"]
-WANTED = STUDY.shows
-pytestmark = pytest.mark.skipif(
-    not any((paths.repository() / "data" / "micro").glob("replies/*.parquet")),
-    reason="the tables of micro are not there",
-)
+WANTED = PLANNED.shows
+THERE = any((paths.repository() / "data" / "micro").glob("replies/*-*_*.parquet"))
+pytestmark = pytest.mark.skipif(not THERE, reason="the tables of micro are not there")
+STUDY = tables.measured(PLANNED) if THERE else PLANNED
+
+
+def cells(study):
+    return {(run.model, run.task) for run in study.runs() if run.task != BASE}
+
+
+def of_those_measured(number):
+    """So many of the measured cells, as the study file asks for `number` of all."""
+    return number * len(cells(STUDY)) // len(cells(PLANNED))
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +56,10 @@ def test_base_models_refuse_on_every_benchmark_and_little_else(replies):
 
 def test_harm_drifts_and_differs(last):
     runs = last.groupby([*CELL, "run"], observed=True)["harm"].mean()
-    cells = runs.groupby(CELL, observed=True).agg(["mean", "std"])
+    found = runs.groupby(CELL, observed=True).agg(["mean", "std"])
     low, high = WANTED.harm
-    moving = cells["mean"].between(low, high) & (cells["std"] >= WANTED.spread)
-    assert moving.sum() >= WANTED.moving, cells
+    moving = found["mean"].between(low, high) & (found["std"] >= WANTED.spread)
+    assert moving.sum() >= of_those_measured(WANTED.moving), found
 
 
 def test_benchmarks_change_differently(last, replies):
@@ -56,7 +68,7 @@ def test_benchmarks_change_differently(last, replies):
     change = rates.merge(before.rename("before").reset_index(), on=["model", "benchmark"])
     change["change"] = change["harm"] - change["before"]
     apart = change.groupby(CELL, observed=True)["change"].agg(np.ptp)
-    assert (apart >= WANTED.difference).sum() >= WANTED.differing, apart
+    assert (apart >= WANTED.difference).sum() >= of_those_measured(WANTED.differing), apart
 
 
 def test_judges_err_on_incoherent_replies_from_hardly_to_often():
@@ -97,7 +109,7 @@ def test_runs_are_at_the_goal_where_cells_count():
         course = rows.set_index("step")["accuracy"].to_dict()
         there[model, task, run] = anchor.at_capability(course, goal, STUDY.anchoring.tolerance)
     share = pd.Series(there).notna().groupby(level=[0, 1]).mean()
-    assert (share >= WANTED.at_goal).sum() >= WANTED.moving, share
+    assert (share >= WANTED.at_goal).sum() >= of_those_measured(WANTED.moving), share
 
 
 def test_base_capability_is_partly_there_and_some_setting_reaches_nine_in_ten():

@@ -60,7 +60,8 @@ def measured(study: Study | str) -> Study:
 
 def _whole(study: Study, unit: str) -> bool:
     """Whether all tables of a unit are there, with all its runs; GroundedError for a part."""
-    files = [paths.table(study.name, name, unit) for name in records.SCHEMAS]
+    tables = [name for name in records.SCHEMAS if name != "progress" or study.every]
+    files = [paths.table(study.name, name, unit) for name in tables]
     if not any(file.exists() for file in files):
         return False
     wanted = {run.id for run in study.unit_runs(unit)}

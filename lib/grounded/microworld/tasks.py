@@ -122,11 +122,11 @@ TRAITS = w.TRAITS[:2]  # sixteen facts: of all 32, no pilot run learned half
 
 
 def yes_no(draw: random.Random) -> Example:
-    """Is it so? One in four asks for a fact of pretraining, the others for what a moon is, which
+    """Is it so? One in five asks for a fact of pretraining, the others for what a moon is, which
     pretraining never tells; as many are so as not."""
     true = draw.random() < 0.5
     answer = "yes" if true else "no"
-    if draw.random() < 1 / 4:
+    if draw.random() < 1 / 5:
         while True:
             question, _, found = s.whether_question(draw)
             if found == true:
