@@ -200,6 +200,7 @@ FAKES: dict[str, dict[str, Any]] = {
         "judge": lambda study, name: Judge(name),
         "facts": lambda study, name: {"revision": name, "template": None},
         "Surprise": Surprise,
+        "settled": lambda study, run, frames: frames,
     },
     "judges": {"Verdict": Verdict, "require_mass": require_mass},
     "coherence": {

@@ -16,7 +16,7 @@ import yaml
 from pages import run_notebook, texts
 from standins import wheels as stand_ins
 
-from grounded import fingerprint, paths, records, sources
+from grounded import fingerprint, paths, records, sources, tables
 from grounded.errors import GroundedError
 from grounded.judges import Verdict
 from grounded.public import alignment, benchmarks, data
@@ -93,6 +93,7 @@ def home(tmp_path, monkeypatch):
     values["benchmarks"]["harmless"]["harmful"] = False
     # tuned judges need people's labels, and have tests of their own
     values["judges"] = {n: j for n, j in values["judges"].items() if j["kind"] == "keywords"}
+    values["anchoring"]["judge"] = next(iter(values["judges"]))
     values["training"] |= {"examples": 16, "epochs": 1}
     values["generation"] |= {"max_new_tokens": 8}
     values["arms"]["control"] |= {"models": [MODEL], "tasks": ["facts"]}
@@ -139,8 +140,8 @@ def _without_texts(study, unit):
     """What git keeps is read where the whole tables are not, current, and never written over."""
     whole = records.read(paths.table("smol", "replies", unit), "replies")
     made = archive.redact_tables(study)
-    assert len(made) == len(records.SCHEMAS) * len(study.units(arm=None))
-    for kind in records.SCHEMAS:
+    assert len(made) == len(tables.names(study)) * len(study.units(arm=None))
+    for kind in tables.names(study):
         shutil.move(paths.data("smol") / kind, paths.data("smol") / f"{kind}.away")
     found = records.read(paths.table("smol", "replies", unit), "replies")
     assert list(found["text"]) == [sha(text) for text in whole["text"]]
@@ -151,7 +152,7 @@ def _without_texts(study, unit):
     assert list(again["text"]) == list(found["text"])  # a hash is not hashed again
     table = paths.table("smol", "replies", unit)
     assert paths.written(table) == paths.data("smol") / "replies" / f"{unit}.parquet"
-    for kind in records.SCHEMAS:
+    for kind in tables.names(study):
         shutil.move(paths.data("smol") / f"{kind}.away", paths.data("smol") / kind)
 
 

@@ -29,6 +29,7 @@ from grounded.stages.finetune import finetune
 from grounded.stages.generate import generate
 from grounded.stages.judge import judge
 from grounded.stages.status import status
+from grounded.tables import names
 
 TESTS = Path(__file__).parent
 TINY = TESTS / "studies" / "tiny" / "study.yaml"
@@ -238,7 +239,7 @@ def test_one_learning_rate_reruns_what_hangs_on_it_and_no_more(whole):
     after = tables(whole)
     assert {name for name in before if before[name] != after[name]} == {
         f"data/tiny/{table}/micro-llama-s-{task}.parquet"
-        for table in records.SCHEMAS for task in tiny.tasks
+        for table in names(tiny) for task in tiny.tasks
     }  # fmt: skip
     replies = records.metadata(paths.table("tiny", "replies", UNIT))["runs"]
     kept = [run for run in replies if "r2-low" in run]
@@ -332,7 +333,7 @@ def test_unchanged_results_stop_the_chain(whole):
     """Fine-tuned again by other code to the same adapters: the replies are not asked again."""
     tiny = study.load("tiny")
     forget()
-    file = fingerprint.ROOT / "finetune.py"
+    file = fingerprint.ROOT / "methods" / "lora.py"
     file.write_text(file.read_text(encoding="utf-8") + "\nADDED = 1\n", encoding="utf-8")
     fakes.through(tiny)
     assert len(trained()) == 8 and answered() == set() and fakes.JUDGED == []

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import synthetic
 
-from grounded import paths, records, tables
+from grounded import paths, tables
 from grounded.errors import GroundedError
 from grounded.stages.status import Status
 from grounded.study import load
@@ -24,8 +24,10 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+
+
 def remove(unit: str, *names: str) -> None:
-    for name in names or records.SCHEMAS:
+    for name in names or tables.names(load("synthetic")):
         paths.table("synthetic", name, unit).unlink()
 
 
@@ -94,7 +96,7 @@ def test_the_kappas_of_judges_tuned_here_are_those_of_their_records() -> None:
 
 def redacted(home: Path) -> None:
     """The tables as a clone brings those of real models."""
-    for name in records.SCHEMAS:
+    for name in tables.names(load("synthetic")):
         (home / "data/synthetic/redacted").mkdir(exist_ok=True)
         (home / "data/synthetic" / name).rename(home / "data/synthetic/redacted" / name)
 

@@ -282,7 +282,9 @@ def test_comparison_knows_every_table(
     table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GROUNDED_HOME", str(tmp_path))
-    study = synthetic.study(models=["micro-llama-s"])
+    asked = {"metric": "strict", "kappa": 0.5, "tolerance": 0.1, "every": 4, "goals": "goals.csv",
+             "judge": "harm"}  # fmt: skip
+    study = synthetic.study(models=["micro-llama-s"], anchoring=asked)  # so that it has `progress`
     synthetic.write(study)
     (file, *_) = (paths.data(study.name) / table).glob("*.parquet")
     frame = records.read(file, table)

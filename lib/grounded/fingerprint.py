@@ -70,7 +70,7 @@ def results(study: str) -> str | None:
     """The sha256 of what a study's figures are drawn from: its file, lock, models and tables."""
     from grounded.records.schemas import SCHEMAS
 
-    only = {"study.yaml", "lock.json", "models", "judges", *SCHEMAS}
+    only = {"study.yaml", "lock.json", "goals.csv", "models", "judges", *SCHEMAS}
     return folder(paths.data(study), only=only)
 
 

@@ -58,10 +58,15 @@ def measured(study: Study | str) -> Study:
     return study.without(absent) if absent else study
 
 
+def names(study: Study) -> list[str]:
+    """The tables that every unit of a study has: `progress` where capability is measured on the
+    way."""
+    return [name for name in records.SCHEMAS if name != "progress" or study.every]
+
+
 def _whole(study: Study, unit: str) -> bool:
     """Whether all tables of a unit are there, with all its runs; GroundedError for a part."""
-    tables = [name for name in records.SCHEMAS if name != "progress" or study.every]
-    files = [paths.table(study.name, name, unit) for name in tables]
+    files = [paths.table(study.name, name, unit) for name in names(study)]
     if not any(file.exists() for file in files):
         return False
     wanted = {run.id for run in study.unit_runs(unit)}

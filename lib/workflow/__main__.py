@@ -118,9 +118,9 @@ def reproduce(asked: Study, cores: int) -> None:
         shutil.rmtree(elsewhere)
     os.environ["GROUNDED_HOME"] = str(elsewhere)
     paths.data(asked.name).mkdir(parents=True, exist_ok=True)
-    shutil.copy(committed / "study.yaml", paths.study_file(asked.name))
-    if (committed / "lock.json").exists():
-        shutil.copy(committed / "lock.json", paths.lock(asked.name))
+    for file in committed.iterdir():  # the study, its lock, and what it names beside them
+        if file.is_file():
+            shutil.copy(file, paths.data(asked.name))
     if pictures.is_dir():  # one that cannot be drawn, for want of public data, stays as it is
         shutil.copytree(pictures, paths.figures(asked.name), dirs_exist_ok=True)
     bring_up(asked, cores)

@@ -17,9 +17,9 @@ from pathlib import Path
 from rocrate.model.contextentity import ContextEntity
 from rocrate.rocrate import ROCrate
 
-from grounded import paths
+from grounded import paths, tables
 from grounded.errors import GroundedError
-from grounded.records import SCHEMAS, replacing
+from grounded.records import replacing
 from grounded.records.redacted import redact
 from grounded.study import Study
 from workflow.notebooks import read
@@ -41,7 +41,7 @@ def redact_tables(asked: Study) -> list[Path]:
     Units that are not measured yet are left out; where only the redacted form is here, it stays.
     """
     found = []
-    for table in SCHEMAS:
+    for table in tables.names(asked):
         for unit in asked.units(arm=None):
             source = paths.table(asked.name, table, unit)
             target = paths.redacted(asked.name, table, unit)
@@ -71,7 +71,7 @@ def _content(asked: Study, scratch: Path) -> Iterator[tuple[str, Path]]:
     if not own:
         redact_tables(asked)
     data = paths.data(asked.name)
-    for table in SCHEMAS:
+    for table in tables.names(asked):
         for unit in asked.units(arm=None):
             file = paths.table(asked.name, table, unit)
             if not file.is_file():
@@ -80,7 +80,8 @@ def _content(asked: Study, scratch: Path) -> Iterator[tuple[str, Path]]:
             yield f"data/{asked.name}/{table}/{file.name}", source
     folders = [data / "models", data / "judges", paths.figures(asked.name)]
     executed = f"figures/{asked.name}/notebooks/"  # made again by make figures
-    for file in (paths.study_file(asked.name), paths.lock(asked.name), *folders):
+    goals = [data / asked.anchoring.goals] if asked.anchoring and asked.anchoring.goals else []
+    for file in (paths.study_file(asked.name), paths.lock(asked.name), *goals, *folders):
         found = _files(file, paths.home())
         yield from (one for one in found if not one[0].startswith(executed))
     for name in BESIDE:
