@@ -30,6 +30,7 @@ from grounded.stages.generate import generate
 from grounded.stages.judge import judge
 from grounded.stages.status import status
 from grounded.tables import names
+from workflow.vouch import vouch
 
 TESTS = Path(__file__).parent
 TINY = TESTS / "studies" / "tiny" / "study.yaml"
@@ -300,6 +301,29 @@ def test_code_that_acts_reruns_the_stages_that_use_it(whole, module, stages):
     file = fingerprint.ROOT / module
     file.write_text(file.read_text(encoding="utf-8") + "\nADDED = 1\n", encoding="utf-8")
     assert {stage for stage, unit in stale() if unit in (UNIT, "micro-llama-s")} == stages
+
+
+def test_a_run_made_again_vouches_for_what_is_stale_by_code_alone(whole):
+    before = tables(whole)
+    edit_code("finetune.py", "import math\n", "import math\n\nADDED = 1\n")
+    tiny = study.load("tiny")
+    assert ("finetune", UNIT) in stale()
+    forget()
+    one = "micro-llama-s.yes_no.lora.r4-high.s0"
+    assert vouch(tiny, one) > 0
+    assert trained() == [one] and stale() == set()
+    after = tables(whole)
+    assert before.keys() == after.keys() and before != after  # the rows of before, and new records
+
+
+def test_a_run_that_comes_out_otherwise_vouches_for_nothing(whole, monkeypatch):
+    edit_code("finetune.py", "import math\n", "import math\n\nADDED = 1\n")
+    before, was = tables(whole), stale()
+    said = SimpleNamespace(text="sorry , otherwise .", finish="stop", tokens=4)
+    monkeypatch.setattr(fakes, "reply", lambda model, prompts: [said] * len(prompts))
+    with pytest.raises(GroundedError, match=r"yes_no.*found other rows .* wanted the same"):
+        vouch(study.load("tiny"), "micro-llama-s.yes_no.lora.r4-high.s0")
+    assert tables(whole) == before and stale() == was
 
 
 def edit_notebook(name, tag):
