@@ -111,6 +111,9 @@ def test_a_clone_draws_what_it_has_and_measures_nothing(
     asked = load("synthetic")
     assert workflow._stale(asked) == stale  # whole tables: work goes on where it was
     assert not capsys.readouterr().out
+    (paths.data("synthetic") / workflow.IN_PARTS).touch()
+    assert workflow._stale(asked) == stale[1:]
+    (paths.data("synthetic") / workflow.IN_PARTS).unlink()
     redacted(home)
     assert workflow._stale(asked) == stale[1:]
     some, all_ = len(tables.measured(asked).runs(arm=None)), len(asked.runs(arm=None))

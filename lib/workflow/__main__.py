@@ -20,6 +20,7 @@ from workflow.notebooks import figure_notebooks
 
 DEFAULT = "micro"  # the study of the committed notebooks
 REPORT = "what_did_it_cost"
+IN_PARTS = "in_parts"  # a file beside a study file: its tables are committed a unit at a time
 NAME = re.compile(r"[a-z0-9]+([_-][a-z0-9]+)*")  # of a study
 
 
@@ -119,7 +120,7 @@ def reproduce(asked: Study, cores: int) -> None:
     os.environ["GROUNDED_HOME"] = str(elsewhere)
     paths.data(asked.name).mkdir(parents=True, exist_ok=True)
     for file in committed.iterdir():  # the study, its lock, and what it names beside them
-        if file.is_file():
+        if file.is_file() and file.name != IN_PARTS:
             shutil.copy(file, paths.data(asked.name))
     if pictures.is_dir():  # one that cannot be drawn, for want of public data, stays as it is
         shutil.copytree(pictures, paths.figures(asked.name), dirs_exist_ok=True)
@@ -177,16 +178,17 @@ def check(name: str) -> int:
 def _stale(asked: Study) -> list[Status]:
     """What is to be made: all that is missing or out of date.
 
-    But where the tables at hand came without their texts, nothing can go on from them: of a study
-    that is kept in part, as a clone brings it, units of which there is no table are left as they
-    are, and that is said. `make reproduce` measures them.
+    But of a study that is committed a unit at a time (a file `in_parts` beside its study file says
+    so, or its tables came without their texts, so that nothing can go on from them), units of
+    which there is no table are left as they are, and that is said. `make reproduce` measures them.
     """
     stale = [s for s in status(asked) if s.state == "stale"]
     units = asked.units(arm=None)
     here = {u: {paths.table(asked.name, t, u) for t in records.SCHEMAS} for u in units}
     there = {u for u, files in here.items() if any(file.exists() for file in files)}
     whole = [f for u in there for f in here[u] if f.exists() and f.parent.parent.name != "redacted"]
-    if whole or not there or len(there) == len(units):
+    going_on = whole and not (paths.data(asked.name) / IN_PARTS).exists()
+    if going_on or not there or len(there) == len(units):
         return stale
     runs = {u: sum(run.task != study.BASE for run in asked.unit_runs(u)) for u in units}
     if not (measured := sum(runs[u] for u in there)):
@@ -195,8 +197,8 @@ def _stale(asked: Study) -> list[Status]:
             f"draw: make reproduce STUDY={asked.name} measures them"
         )
     print(
-        f"{asked.name}: {measured} of {sum(runs.values())} runs are measured; "
-        f"their tables came without texts, so the others take make reproduce STUDY={asked.name}",
+        f"{asked.name}: {measured} of {sum(runs.values())} runs are measured; the others take "
+        f"make reproduce STUDY={asked.name}",
         flush=True,
     )
     return [s for s in stale if s.unit in there or s.stage == "base_models"]
