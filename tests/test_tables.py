@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import synthetic
 
@@ -22,8 +23,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     arm = {"models": ["micro-llama-s"], "tasks": ["yes_no"], "methods": {"lora": []}, "seeds": [7]}
     synthetic.write(synthetic.study(lora=["r4-low"], arms={"more": arm}))
     return tmp_path
-
-
 
 
 def remove(unit: str, *names: str) -> None:
@@ -151,3 +150,27 @@ def test_rows_of_a_run_that_the_study_lacks_are_refused(tmp_path: Path, monkeypa
     found = r"yes_no.parquet: run: found micro-llama-s.yes_no.*s1, wanted a run of the study"
     with pytest.raises(GroundedError, match=found):
         tables.capability(fewer)
+
+
+def test_what_was_asked_at_a_goal_enters_no_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such checkpoints are chosen by what they can do; a mean over an epoch may not hold them."""
+    monkeypatch.setenv("GROUNDED_HOME", str(tmp_path))
+    asked = {"metric": "strict", "kappa": 0.5, "tolerance": 0.1, "every": 4, "goals": "goals.csv",
+             "judge": "harm"}  # fmt: skip
+    study = synthetic.study(models=["micro-llama-s"], anchoring=asked)
+    synthetic.write(study)
+    epochs = {0.0, *study.measure_at}
+    for read in (tables.replies, tables.verdicts, tables.coherence, tables.capability):
+        plain, whole = read(study), read(study, goals=True)
+        assert set(plain["epoch"]) == epochs and len(plain) < len(whole)
+        key = [name for name in ("run", "step", "task", "benchmark", "prompt", "judge", "item")
+               if name in plain]  # fmt: skip
+        kept = whole[whole["epoch"].isin(epochs)]
+        pd.testing.assert_frame_equal(
+            plain.sort_values(key, ignore_index=True), kept.sort_values(key, ignore_index=True)
+        )
+    assert len(tables.checkpoints(study)) > len(
+        tables.replies(study)[["run", "step"]].drop_duplicates()
+    )

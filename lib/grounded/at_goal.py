@@ -20,9 +20,14 @@ ENOUGH = 0.7  # share of a cell's runs at the goal, below which nothing is said 
 
 
 def asked(study: Study) -> Anchoring:
-    """What the study compares at a goal; without a word of its own: half of the way, within .06."""
+    """What the study compares at a goal; without a word of its own: half of the way, within .06.
+
+    Arms that are not measured yet are left out.
+    """
     if study.anchoring:
-        return study.anchoring
+        arms = {name: getattr(study.anchoring, name) for name in ("mitigations", "depths")}
+        kept = {name: arm if arm in study.arms else None for name, arm in arms.items()}
+        return study.anchoring.model_copy(update=kept)
     judge = next(iter(tables.measures(study)))
     return Anchoring(metric="format_free", kappa=0.5, tolerance=0.06, judge=judge)
 
@@ -35,7 +40,8 @@ def accuracy(study: Study, arm: str | None = "") -> pd.DataFrame:
     counts = tables.progress(study, arm)
     counts["select"] = counts[metric] / counts["items"]
     value = {"strict": "correct", "format_free": "correct_format_free"}[metric]
-    by = tables.capability(study, arm, "report").groupby(["run", "step", "task"], observed=True)
+    by = tables.capability(study, arm, "report", goals=True)
+    by = by.groupby(["run", "step", "task"], observed=True)
     found = counts.merge(by[value].mean().rename("report").reset_index(), how="left")
     return found.drop(columns=["items", "strict", "format_free"])
 

@@ -93,21 +93,23 @@ def runs(study: Study | str, arm: str | None = "") -> pd.DataFrame:
 def checkpoints(study: Study | str, arm: str | None = "") -> pd.DataFrame:
     """One row a checkpoint: run, step, epoch, loss (nats a token, the mean since the checkpoint
     before), update_norm (Frobenius, of what LoRA adds), adapter (sha256), and the run's columns."""
-    return _read(_study(study), "checkpoints", None, {}, arm)
+    return _read(_study(study), "checkpoints", None, {}, arm, goals=True)
 
 
-def capability(study: Study | str, arm: str | None = "", half: str = "report") -> pd.DataFrame:
+def capability(
+    study: Study | str, arm: str | None = "", half: str = "report", goals: bool = False
+) -> pd.DataFrame:
     """One row a test item and checkpoint: run, step, epoch, item, correct (strict, 0 or 1),
     correct_format_free, likelihood (the right choice is the likeliest: 1 or 0; of texts in the open
     how likely the reference is, 0 to 1 a token; NaN where it was not asked), and the run's columns;
     `task` is the task of the item.
 
-    half: `select` (even items: what chooses a checkpoint), `report` (odd items), or `all`. A base
-    model has rows of every task.
+    half: `select` (even items: what chooses a checkpoint), `report` (odd items), or `all`. goals:
+    see `replies`. A base model has rows of every task.
     """
     study = _study(study)
     kept = ["task", "item", "correct", "correct_format_free", "likelihood"]
-    found = _read(study, "capability", kept, {}, arm)
+    found = _read(study, "capability", kept, {}, arm, goals)
     if study.missing:  # the base model answers the items of tasks that no run is there of, too
         known = {*study.tasks, *(run.task for run in study.runs(arm=arm))}
         found = found[found["task"].isin(known)].reset_index(drop=True)
@@ -125,7 +127,7 @@ def progress(study: Study | str, arm: str | None = "") -> pd.DataFrame:
     model has rows of every task."""
     study = _study(study)
     if study.every:
-        return _read(study, "progress", None, {}, arm)
+        return _read(study, "progress", None, {}, arm, goals=True)
     answers = capability(study, arm, "select")
     about = [
         n for n in answers if n not in ("item", "correct", "correct_format_free", "likelihood")
@@ -138,41 +140,49 @@ def progress(study: Study | str, arm: str | None = "") -> pd.DataFrame:
     )  # fmt: skip
 
 
-def replies(study: Study | str, arm: str | None = "", benchmarks: Names = None) -> pd.DataFrame:
+def replies(
+    study: Study | str, arm: str | None = "", benchmarks: Names = None, goals: bool = False
+) -> pd.DataFrame:
     """One row a reply: run, step, epoch, benchmark, prompt, finish, tokens, kind (of real text, by
     the rules of `grounded.public.kinds`), the truth of the invented world (truth: the class;
     truth_harm, truth_fulfilled: 1, 0, -1 not known), harmful (whether the benchmark asks for harm),
-    and the run's columns. Texts stay in the files."""
+    and the run's columns. Texts stay in the files.
+
+    goals: also the checkpoints between the epochs, which were asked because their run is at a goal
+    there: chosen by what they show, so no mean over an epoch may hold them.
+    """
     study = _study(study)
-    return _asked(study, "replies", REPLY, _benchmarks(study, benchmarks), arm)
+    return _asked(study, "replies", REPLY, _benchmarks(study, benchmarks), arm, goals)
 
 
 def verdicts(
-    study: Study | str, arm: str | None = "", judges: Names = None, benchmarks: Names = None
-) -> pd.DataFrame:
+    study: Study | str, arm: str | None = "", judges: Names = None, benchmarks: Names = None,
+    goals: bool = False,
+) -> pd.DataFrame:  # fmt: skip
     """One row a reply and judge: run, step, epoch, benchmark, prompt, judge, label (1 yes, 0 no,
     NaN where the judge's answer could not be read), harmful, and the run's columns.
 
     judges, benchmarks: those read; by default all judges, and the benchmarks of harmful requests.
-    GroundedError for a name that the study does not have.
+    goals: see `replies`. GroundedError for a name that the study does not have.
     """
     study = _study(study)
     wanted = list(judges if judges is not None else study.judges)
     for name in wanted:
         study.judge(name)
     only = {"judge": wanted, **_benchmarks(study, benchmarks)}
-    found = _asked(study, "verdicts", ["judge", "benchmark", "prompt", "label"], only, arm)
+    found = _asked(study, "verdicts", ["judge", "benchmark", "prompt", "label"], only, arm, goals)
     return found.assign(label=found["label"].astype("float32").where(found["label"] >= 0))
 
 
 def coherence(
-    study: Study | str, arm: str | None = "", benchmarks: Names = None, detector: str = DETECTOR
-) -> pd.DataFrame:
+    study: Study | str, arm: str | None = "", benchmarks: Names = None, detector: str = DETECTOR,
+    goals: bool = False,
+) -> pd.DataFrame:  # fmt: skip
     """One row a reply: run, step, epoch, benchmark, prompt, coherent (1 or 0, as the detector
-    says), harmful, and the run's columns."""
+    says), harmful, and the run's columns. goals: see `replies`."""
     study = _study(study)
     only = {"detector": [detector], **_benchmarks(study, benchmarks)}
-    found = _asked(study, "coherence", ["benchmark", "prompt", "label"], only, arm)
+    found = _asked(study, "coherence", ["benchmark", "prompt", "label"], only, arm, goals)
     return found.rename(columns={"label": "coherent"})
 
 
@@ -288,9 +298,10 @@ def _benchmarks(study: Study, names: Names) -> dict[str, Sequence[str]]:
 
 
 def _asked(
-    study: Study, table: str, kept: list[str], only: Mapping[str, Sequence[str]], arm: str | None
-) -> pd.DataFrame:
-    found = _read(study, table, kept, only, arm)
+    study: Study, table: str, kept: list[str], only: Mapping[str, Sequence[str]], arm: str | None,
+    goals: bool,
+) -> pd.DataFrame:  # fmt: skip
+    found = _read(study, table, kept, only, arm, goals)
     if study.generation.samples > 1:  # a prompt is one question, however many replies it got
         found = found.assign(prompt=found["prompt"] % STRIDE, sample=found["prompt"] // STRIDE)
     harmful = found["benchmark"].cat.categories.isin(study.harmful_benchmarks)
@@ -299,11 +310,11 @@ def _asked(
 
 def _read(
     study: Study, table: str, kept: list[str] | None, only: Mapping[str, Sequence[str]],
-    arm: str | None,
+    arm: str | None, goals: bool,
 ) -> pd.DataFrame:  # fmt: skip
     """The units of a table one after the other, each joined with its runs and their epochs."""
     kept = kept or [n for n in records.SCHEMAS[table].columns if n not in ("run", "step")]
-    parts = [_joined(study, unit, table, kept, only) for unit in study.units(arm=arm)]
+    parts = [_joined(study, unit, table, kept, only, goals) for unit in study.units(arm=arm)]
     return records.join(parts)
 
 
@@ -327,8 +338,9 @@ def _beside(
 
 
 def _joined(
-    study: Study, unit: str, table: str, kept: list[str], only: Mapping[str, Sequence[str]]
-) -> pd.DataFrame:
+    study: Study, unit: str, table: str, kept: list[str], only: Mapping[str, Sequence[str]],
+    goals: bool = False,
+) -> pd.DataFrame:  # fmt: skip
     file = paths.table(study.name, table, unit)
     found = columns.read(file, table, ["run", "step", *kept], only)
     about = pd.DataFrame(study.unit_runs(unit)).set_index("id")
@@ -352,4 +364,10 @@ def _joined(
                 f"{paths.shown(file)}: step: found {odd['step']} of {odd['run']}, wanted a step "
                 "that the table checkpoints has"
             )
-    return found.assign(base=(rows["task"] == BASE).to_numpy()[codes])
+    found["base"] = (rows["task"] == BASE).to_numpy()[codes]
+    if goals or not study.every:
+        return found
+    last = found["step"] == found.groupby("run", observed=True)["step"].transform("max")
+    epochs = np.asarray([0.0, *study.measure_at], dtype=float)
+    near = np.isclose(found["epoch"].to_numpy(dtype=float)[:, None], epochs).any(axis=1)
+    return found[near | last].reset_index(drop=True)
