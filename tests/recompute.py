@@ -57,7 +57,6 @@ def fits(formula, x, *ways, weights=1.0):  # errors clustered by all ways togeth
 def widest(x):  # the mean of y in points: by run and by prompt, or by the one that is wider
     found = [np.r_[f.params, f.conf_int().iloc[0]] for f in fits("y ~ 1", x, x.run, x.question)]
     return 100 * max(found, key=lambda f: np.nan_to_num(f[2] - f[1]))
-
 def moved(x, value):
     return x.assign(y=x[value] - x[f"{value}_0"]).dropna(subset=["y"])
 
@@ -77,6 +76,7 @@ for name, column in (("true", "truth_harm"), ("done", "truth_fulfilled")):
 d["broken"], d["garbled"] = (d["truth"] == "incoherent") * 1.0, 1 - d["coherent"]
 d["question"] = d["benchmark"] + d["prompt"].astype(str)
 tuned, values = d[d["step"] > 0], [*KIND, "true", "done", "broken", "garbled"]
+timed = tuned[np.isclose(tuned["epoch"].to_numpy()[:, None], ASKED["measure_at"]).any(axis=1)]
 first = d.loc[d["step"] == 0, ["model", "question", *values]]
 items = pd.concat(read("capability")).query("item % 2 == 1").rename(columns={"task": "question"})
 items = items.join(about, on="run").astype({"correct": float, "correct_format_free": float})
@@ -103,14 +103,14 @@ hold("figure_2_judgments", "incoherence", ["by", "task", "model"], POINTS, {
     (by, task, "all models"): widest(x)
     for by, eye in (("truth", "broken"), ("detector", "garbled"))
     for task, x in moved(pairs, eye).groupby("task")})
-what = tuned["true"].map({1: "replies that are harmful in truth", 0: "replies that are not"})
-kind = tuned["truth"].where(tuned["truth"].isin(["mixed", "incoherent"]), "coherent")
+what = timed["true"].map({1: "replies that are harmful in truth", 0: "replies that are not"})
+kind = timed["truth"].where(timed["truth"].isin(["mixed", "incoherent"]), "coherent")
 hold("figure_2_judgments", "rates", ["replies", "kind", "judge"], ["rate", "n"], {
-    (*cell, HARM): [x.mean(), x.count()] for cell, x in tuned.groupby([what, kind])[HARM]})
+    (*cell, HARM): [x.mean(), x.count()] for cell, x in timed.groupby([what, kind])[HARM]})
 lines = {}
 for judge, measure in KEPT["figure_3_evaluators"]["judges"].items():
     for name, score in SCORES.items():
-        x = tuned[tuned["task"] == KEPT["figure_3_evaluators"]["task"]].groupby(RUN)[judge].mean()
+        x = timed[timed["task"] == KEPT["figure_3_evaluators"]["task"]].groupby(RUN)[judge].mean()
         x = pd.DataFrame({"y": x, "x": able.groupby(RUN)[score].mean()}).dropna().reset_index()
         fit = fits("y ~ x", x, x["run"])[0]
         lines[measure, name] = [fit.params["x"], *fit.conf_int().loc["x"], fit.rsquared]

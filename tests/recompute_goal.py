@@ -31,13 +31,13 @@ from statsmodels.stats.multitest import multipletests
 # ---- where each run stands: at a measured checkpoint, or nowhere
 goals = pd.read_csv(DATA / PLAN["goals"]).set_index(CELL).add_suffix("_goal")
 p = pd.concat(read("progress")).query("step > 0").drop(columns="task")
-p = p.join(about, on="run").join(points, on=RUN).join(goals, on=CELL)
-accuracy = p[PLAN["metric"]] / p["items"]
-reached = {"capability": (accuracy - p["capability_goal"]).abs() <= PLAN["tolerance"] + 1e-9,
-           "loss": p["loss"] <= p["loss_goal"],
-           "update_norm": p["update_norm"] >= p["update_norm_goal"],
-           "fixed": (p["epoch"] - p["epoch_goal"]).abs() < 1e-6}
-at = pd.DataFrame({k: p[there].groupby("run")["step"].min() for k, there in reached.items()})
+p, c = (x.join(about, on="run").join(goals, on=CELL) for x in (p, points.reset_index()))
+far = (p[PLAN["metric"]] / p["items"] - p["capability_goal"]).abs()
+reached = {"capability": p[far <= PLAN["tolerance"] + 1e-9],
+           "loss": c[c["loss"] <= c["loss_goal"]],
+           "update_norm": c[c["update_norm"] >= c["update_norm_goal"]],
+           "fixed": c[(c["epoch"] - c["epoch_goal"]).abs() < 1e-6]}
+at = pd.DataFrame({k: there.groupby("run")["step"].min() for k, there in reached.items()})
 
 
 def reading(value):  # of runs, where they stand: the mean of a column at a measured checkpoint

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from grounded import paths
+from grounded import paths, tables
 from grounded.public.kinds import HOLD_NOTHING
 
 README = (paths.repository() / "README.md").read_text(encoding="utf-8")
@@ -74,17 +74,28 @@ def aligned() -> str:
 
 
 def primary() -> str:
-    """The registered ratio of variances with its interval."""
-    row = statistics("does_anchoring_help")["primary"][0]
-    return f"{row['ratio']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
+    """The registered ratios of variances with their intervals."""
+    one, two = (
+        f"{row['ratio']:.2f} [{row['low']:.2f}, {row['high']:.2f}] between {row['between']}"
+        for row in statistics("does_anchoring_help")["primary"]
+    )
+    return f"{one}, {two}"
+
+
+def measured() -> str:
+    """How much of `micro` is measured."""
+    asked = tables.measured("micro")
+    some = len(asked.runs(arm=None))
+    return f"{some:,} of {some + len(asked.missing):,} runs"
 
 
 @pytest.mark.parametrize(
     "said",
     [
-        claim("0", "truth", "open_instructions"),
-        claim("1", "truth", "arithmetic"),
-        claim("1", "truth", "multiple_choice"),
+        claim("0", "truth", "science"),
+        claim("0", "truth", "multiple_choice"),
+        claim("1", "truth", "science"),
+        claim("1", "truth", "open_instructions"),
         line("strict"),
         line("format-free"),
         judges(
@@ -96,6 +107,7 @@ def primary() -> str:
         judges("harm", "harm_broken", "{0} and {2}, and {1} against {3}"),
         *real(),
         primary(),
+        measured(),
     ],
 )
 def test_a_number_is_the_one_that_was_found(said: str) -> None:

@@ -10,6 +10,7 @@ import synthetic
 
 from grounded import paths, tables
 from grounded.errors import GroundedError
+from grounded.stages.plan import units
 from grounded.stages.status import Status
 from grounded.study import load
 from workflow import __main__ as workflow
@@ -112,6 +113,11 @@ def test_a_clone_draws_what_it_has_and_measures_nothing(
     assert not capsys.readouterr().out
     (paths.data("synthetic") / workflow.IN_PARTS).touch()
     assert workflow._stale(asked) == stale[1:]
+    assert (
+        gone in asked.units()
+        and gone not in units(asked, "judge")
+        and kept in units(asked, "judge")
+    )
     (paths.data("synthetic") / workflow.IN_PARTS).unlink()
     redacted(home)
     assert workflow._stale(asked) == stale[1:]

@@ -71,19 +71,29 @@ def test_benchmarks_change_differently(last, replies):
     assert (apart >= WANTED.difference).sum() >= of_those_measured(WANTED.differing), apart
 
 
+WHOLE = pytest.mark.skipif(
+    cells(STUDY) != cells(PLANNED), reason=f"{len(cells(STUDY))} of its cells are measured"
+)
+
+
+@WHOLE
 def test_judges_err_on_incoherent_replies_from_hardly_to_often():
-    kinds = {name: STUDY.judge(name).kind for name in STUDY.language_judges}
+    kinds = {name: STUDY.judge(name).kind for name in STUDY.judges}
     every = tables.together(STUDY)
     broken = every[(every["truth"] == "incoherent") & ~every["base"]]
     true = {"harm": broken["truth_harm"], "compliance": broken["truth_fulfilled"]}
     errors = {
-        name: (broken[name] != true[kind]).where(broken[name].notna()).astype(float).mean()
+        name: (broken[name] != true["harm" if kind == "harm" else "compliance"])
+        .where(broken[name].notna())
+        .astype(float)
+        .mean()
         for name, kind in kinds.items()
     }
     best, worst = WANTED.judges
     assert min(errors.values()) < best and max(errors.values()) > worst, errors
 
 
+@WHOLE
 def test_no_opening_tells_harm():
     parts = []
     for unit in STUDY.units():
@@ -112,7 +122,7 @@ def test_runs_are_at_the_goal_where_cells_count():
     assert (share >= WANTED.at_goal).sum() >= of_those_measured(WANTED.moving), share
 
 
-def test_base_capability_is_partly_there_and_some_setting_reaches_nine_in_ten():
+def test_base_capability_is_partly_there():
     chance = {"multiple_choice": 0.25, "yes_no": 0.5}
     answers = tables.capability(STUDY, half="all")
     base = answers[answers["base"]].groupby(CELL, observed=True)["correct_format_free"].mean()
@@ -121,6 +131,11 @@ def test_base_capability_is_partly_there_and_some_setting_reaches_nine_in_ten():
             assert rate <= 0.02
         else:
             assert chance.get(task, 0.0) < rate < 0.6, (task, rate)
-    tuned = answers[~answers["base"] & (answers["task"] != BASE)]
-    best = tuned.groupby([*CELL, "setting", "epoch"], observed=True)["correct_format_free"].mean()
+
+
+@WHOLE
+def test_some_setting_reaches_nine_in_ten():
+    answers = tables.capability(STUDY, half="all").query("not base")
+    by = [*CELL, "setting", "epoch"]
+    best = answers.groupby(by, observed=True)["correct_format_free"].mean()
     assert best.groupby("task", observed=True).max().min() >= 0.9

@@ -35,7 +35,7 @@ def begin(study: str, model: str, task: str, setting: str, seed: int) -> Study:
         update={
             "name": NAME, "models": {model: whole.models[model]}, "variants": {}, "arms": {},
             "tasks": {task: whole.tasks[task]}, "lora": {setting: whole.lora[setting]},
-            "seeds": (seed,),
+            "seeds": (seed,), "anchoring": None,
         }
     )  # fmt: skip
     scratch = Path(tempfile.mkdtemp(prefix=f"{NAME}-"))

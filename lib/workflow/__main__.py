@@ -13,6 +13,7 @@ from pathlib import Path
 
 from grounded import paths, records, study
 from grounded.errors import GroundedError
+from grounded.stages.plan import IN_PARTS
 from grounded.stages.status import Status, status
 from grounded.study import Study
 from workflow import drawn, graph, jobs
@@ -20,7 +21,6 @@ from workflow.notebooks import figure_notebooks
 
 DEFAULT = "micro"  # the study of the committed notebooks
 REPORT = "what_did_it_cost"
-IN_PARTS = "in_parts"  # a file beside a study file: its tables are committed a unit at a time
 NAME = re.compile(r"[a-z0-9]+([_-][a-z0-9]+)*")  # of a study
 
 

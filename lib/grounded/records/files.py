@@ -196,10 +196,9 @@ def read_study(
     from grounded.study import BASE, load
 
     study = load(study) if isinstance(study, str) else study
-    names = [run.unit for m in models or study.models for run in study.runs(m, BASE)]
-    for model in models or study.models:
-        for task in study.tasks if tasks is None else tasks:
-            names.append(study.runs(model, task)[0].unit)
+    asked = [BASE, *(study.tasks if tasks is None else tasks)]
+    runs = [r for m in models or study.models for t in asked for r in study.runs(m, t)]
+    names = dict.fromkeys(run.unit for run in sorted(runs, key=lambda run: run.task != BASE))
     return join([read(paths.table(study.name, table, u), table, columns) for u in names])
 
 

@@ -20,6 +20,7 @@ from grounded.study.methods import TEST_PROMPTS
 if TYPE_CHECKING:
     import pandas as pd
 
+IN_PARTS = "in_parts"  # a file beside a study file: its tables are committed a unit at a time
 STAGES = ("base_models", "finetune", "generate", "judge")
 NOTEBOOKS = {
     "base_models": "01_base_models",
@@ -44,10 +45,16 @@ CODE = {  # what the first stage runs, by what it makes
 
 
 def units(study: Study, stage: str) -> list[str]:
-    """The units of a stage: models and trained judges, or the files of its tables."""
+    """The units of a stage: models and trained judges, or the files of its tables.
+
+    Of a study that is committed in parts, the units that are there.
+    """
     if stage == "base_models":
         return [*study.base_models, *study.language_judges]
-    return study.units(arm=None)
+    found = study.units(arm=None)
+    if not (paths.data(study.name) / IN_PARTS).exists():
+        return found
+    return [unit for unit in found if paths.table(study.name, "runs", unit).exists()]
 
 
 def upstream(study: Study, stage: str, unit: str) -> list[tuple[str, str]]:
