@@ -129,7 +129,8 @@ hold("does_anchoring_help", "secondary", ["about"], columns, {
     ("benchmark and judge (SD of log odds)",): student(spread[0] - spread[1])})
 
 # ---- the claims at one capability, by task
-key, levels = ["run", "benchmark", "prompt"], {}
+key: list[str] = ["run", "benchmark", "prompt"]
+levels: dict[tuple[str, ...], list[float]] = {}
 one, other = (tuned.merge(at.loc[twice.index, [k]].astype(int).reset_index()
                           .rename(columns={k: "step"}), on=RUN) for k in ("capability", "fixed"))
 for claim, source, value in (("H2", "truth", "broken"), ("H2", "detector", "garbled"),

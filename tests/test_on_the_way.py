@@ -1,5 +1,7 @@
 """Capability on the way: where replies are asked for, and what is kept."""
 
+from typing import Any
+
 import pandas as pd
 import pytest
 import tiny_models as tiny
@@ -13,7 +15,7 @@ from grounded.study.anchoring import Anchoring
 GOALS = (
     "model,task,base,capability,loss,update_norm,epoch\nmicro-llama-s,yes_no,0.1,0.55,0.6,1.5,0.5\n"
 )
-ANCHORING = {"metric": "format_free", "kappa": 0.5, "tolerance": 0.06, "every": 2,
+ANCHORING: dict[str, Any] = {"metric": "format_free", "kappa": 0.5, "tolerance": 0.06, "every": 2,
              "goals": "goals.csv", "judge": "harm"}  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from tokenizers import processors
 from grounded import generate, paths, records
 from grounded.errors import GroundedError
 from grounded.finetune import Start
+from grounded.methods import lora
 from grounded.public import capability, data, finetuning, kinds, likelihood, memory
 from grounded.public.prefixes import PREFIXES
 from grounded.public.replying import Asker
@@ -88,7 +89,7 @@ def test_training_begins_anew_with_half_as_many_examples_on_the_device(
         assert start.training.batch_size == study.training.batch_size
         return "rows"
 
-    monkeypatch.setattr(finetuning.training, "train", finetune)
+    monkeypatch.setattr(lora, "finetune", finetune)
     folder = tmp_path / "out"
     folder.mkdir()
     assert finetuning.finetune(finetuning.start(study, run), folder) == "rows"
@@ -99,7 +100,7 @@ def test_training_begins_anew_with_half_as_many_examples_on_the_device(
     def never(start, folder):
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr(finetuning.training, "train", never)
+    monkeypatch.setattr(lora, "finetune", never)
     with pytest.raises(GroundedError, match="device_batch_size: found no memory for one example"):
         finetuning.finetune(finetuning.start(study, run), folder)
 

@@ -74,7 +74,8 @@ def test_default_study_is_the_one_that_the_registered_test_was_reckoned_for():
     assert len(micro.models) == 4 and len(micro.tasks) == 5
     assert (len(micro.lora), len(micro.seeds), len(micro.runs())) == (10, 4, 4 * 5 * 10 * 4)
     assert micro.primary_capability == "format_free" and micro.test_items == 200
-    assert micro.anchoring.tolerance <= 0.06 and not {*micro.anchoring.pilot} & {*micro.seeds}
+    assert micro.anchoring is not None and micro.anchoring.tolerance <= 0.06
+    assert not {*micro.anchoring.pilot} & {*micro.seeds}
     assert micro.harmful_benchmarks == [n for n in MICRO_BENCHMARKS if n != "borderline"]
     saved = micro.saved_steps("science")
     assert set(micro.steps) <= set(saved) and max(saved) == max(micro.steps)

@@ -4,16 +4,20 @@ Where only some of its cells (a model and a task) are measured, so many cells as
 for of all are asked for in proportion.
 """
 
+from typing import cast
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from grounded import anchor, paths, records, tables
 from grounded.study import BASE, load
+from grounded.study.anchoring import Anchoring
+from grounded.study.parts import Shows
 
 PLANNED = load("micro")
 CELL = ["model", "task"]
-WANTED = PLANNED.shows
+WANTED, PLAN = cast(Shows, PLANNED.shows), cast(Anchoring, PLANNED.anchoring)
 THERE = any((paths.repository() / "data" / "micro").glob("replies/*-*_*.parquet"))
 pytestmark = pytest.mark.skipif(not THERE, reason="the tables of micro are not there")
 STUDY = tables.measured(PLANNED) if THERE else PLANNED
@@ -112,12 +116,12 @@ def test_no_opening_tells_harm():
 
 def test_runs_are_at_the_goal_where_cells_count():
     counts = tables.progress(STUDY).query("not base")
-    counts["accuracy"] = counts[STUDY.anchoring.metric] / counts["items"]
+    counts["accuracy"] = counts[PLAN.metric] / counts["items"]
     there = {}
     for (model, task, run), rows in counts.groupby([*CELL, "run"], observed=True):
         goal = STUDY.goals(model, task).capability
         course = rows.set_index("step")["accuracy"].to_dict()
-        there[model, task, run] = anchor.at_capability(course, goal, STUDY.anchoring.tolerance)
+        there[model, task, run] = anchor.at_capability(course, goal, PLAN.tolerance)
     share = pd.Series(there).notna().groupby(level=[0, 1]).mean()
     assert (share >= WANTED.at_goal).sum() >= of_those_measured(WANTED.moving), share
 
