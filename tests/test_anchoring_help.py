@@ -231,7 +231,7 @@ def test_a_method_is_read_where_its_runs_are_at_the_goal_and_paired_by_seed(
     clean(shown)
     kept("mitigations_at_equal_capability", "png", "svg", "csv", "json")
     places = names["places"].set_index("run")
-    replies = tables.replies(anchored(), "mitigations")
+    replies = tables.replies(anchored(), "mitigations", goals=True)
     harm = replies.groupby(["run", "step"], observed=True)["truth_harm"].mean()
     at: dict[str, dict[int, float]] = {}
     for run, row in places.dropna(subset=["capability"]).iterrows():

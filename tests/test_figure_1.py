@@ -9,8 +9,9 @@ import pytest
 import synthetic
 from pages import run_notebook, texts
 
-from grounded import paths, records
+from grounded import paths, records, tables
 from grounded.errors import GroundedError
+from grounded.study import load
 
 Patch = pytest.MonkeyPatch
 HARMFUL = ("orders", "questions")  # neither borderline nor twins
@@ -122,7 +123,7 @@ def test_a_single_run_is_drawn_and_said_to_be_too_little(
 def test_of_one_model_every_measure_is_drawn(tmp_path: Path, monkeypatch: Patch) -> None:
     monkeypatch.setenv("GROUNDED_HOME", str(tmp_path))
     synthetic.write(synthetic.study(models=["micro-llama-s"]), RISE)
-    for name in records.SCHEMAS:  # not measured yet
+    for name in tables.names(load("synthetic")):  # not measured yet
         paths.table("synthetic", name, "micro-llama-s-open_instructions").unlink()
     names, shown = run_notebook("figure_1_epochs")
     own = names["points"].query("task == 'yes_no' and step == 80").set_index("run")

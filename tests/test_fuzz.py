@@ -34,7 +34,7 @@ from workflow import unpack
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
-STUDIES = [ROOT / "data" / name / "study.yaml" for name in ("micro", "crossed", "paper")]
+STUDIES = [ROOT / "data" / name / "study.yaml" for name in ("micro", "smol", "paper")]
 STUDIES += sorted((TESTS / "studies").glob("*/study.yaml"))
 FIELDS = sorted(
     {

@@ -57,7 +57,7 @@ def test_the_default_size_is_that_of_the_papers_grid() -> None:
     assert whole.part(0.1).verdicts * 10 == whole.verdicts
     asked = generated.study(whole).benchmarks.values()
     assert sum(one.prompts or 0 for one in asked) == whole.prompts
-    assert len(generated.study(whole).judges) == 10 and len(generated.study(whole).benchmarks) == 7
+    assert len(generated.study(whole).judges) == 10 and len(generated.study(whole).benchmarks) == 6
 
 
 # ---- columns
