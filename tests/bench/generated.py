@@ -125,6 +125,14 @@ def _unit(study: Study, unit: str, draw: np.random.Generator) -> None:
         "correct_format_free": free.ravel(),
     })  # fmt: skip
 
+    names = {name: "id" if name == "run" else name for name in SCHEMAS["runs"].columns}
+    values = {name: pa.array([getattr(run, of) for run in runs]) for name, of in names.items()}
+    _write(study, "runs", unit, ids, {
+        name: one.dictionary_encode() if pa.types.is_string(one.type)
+        else one.cast(SCHEMAS["runs"].columns[name].type, safe=False)
+        for name, one in values.items() if name != "arm"
+    })  # fmt: skip
+
     points = _key((len(ids), len(steps)), [("run", ids), ("step", steps)])
     _write(study, "checkpoints", unit, ids, points | {
         "epoch": np.tile([study.steps.get(step, 0.0) for step in steps], len(ids)),
