@@ -20,6 +20,7 @@ from grounded import paths, records, tables
 from grounded.errors import GroundedError
 from grounded.records.redacted import redact, sha, texts
 from grounded.study import Study
+from workflow import __main__ as workflow
 from workflow import archive, unpack
 
 RISE = {"open_instructions": 0.7, "yes_no": 0.3}
@@ -270,6 +271,31 @@ def test_a_file_where_a_folder_belongs_on_this_machine_is_left_alone(
         shutil.rmtree(tmp_path / "home")
     assert unpack.bring(file) == "tiny"
     assert (tmp_path / "home/data/tiny/runs/a").read_bytes() == b"x"
+
+
+def test_the_goals_of_a_study_go_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GROUNDED_HOME", str(tmp_path / "home"))
+    asked = {"metric": "strict", "kappa": 0.5, "tolerance": 0.1, "every": 4, "goals": "goals.csv",
+             "judge": "harm"}  # fmt: skip
+    study = synthetic.study(models=["micro-llama-s"], anchoring=asked)
+    synthetic.write(study, RISE)
+    goals = (paths.data(study.name) / "goals.csv").read_bytes()
+    names = dict(archive._content(study, tmp_path))
+    assert names["data/synthetic/goals.csv"].read_bytes() == goals
+    assert any(name.startswith("data/synthetic/progress/") for name in names)
+
+
+def test_a_reproduction_has_what_lies_beside_the_study_file(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("lookalikes.csv", workflow.IN_PARTS):
+        (paths.data(study.name) / name).write_text("x")
+    monkeypatch.setattr(workflow, "bring_up", lambda *_: None)
+    monkeypatch.setenv("GROUNDED_HOME", str(home := paths.home()))  # which `reproduce` sets
+    with pytest.raises(GroundedError, match="not all that is committed was made again"):
+        workflow.reproduce(study, 1)
+    made = home / "reproduced" / study.name / "data" / study.name
+    assert sorted(file.name for file in made.iterdir()) == ["lookalikes.csv", "study.yaml"]
 
 
 def test_a_study_that_is_not_measured_cannot_be_exported(study: Study) -> None:

@@ -58,7 +58,8 @@ def test_a_study_is_made_resumed_after_kill_9_and_reproduced(tmp_path: Path) -> 
     for made in ("models", "judges"):  # so that the kill comes among the stages with runs
         shutil.copytree(whole / "data" / "tiny" / made, killed / "data" / "tiny" / made)
     _kill_after(killed, "finetune micro-llama-s-yes_no:")
-    assert "finetune" not in _make(killed, "figures")  # finished runs are kept, with their adapters
+    # finished runs are kept, with their adapters; the base model's unit may not have been done
+    assert "finetune micro-llama-s-yes_no" not in _make(killed, "figures")
     report = compare.folders(whole / "data", killed / "data")
     assert report.same > 10
     assert not (report.different or report.missing or report.new)

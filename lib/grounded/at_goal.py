@@ -20,14 +20,9 @@ ENOUGH = 0.7  # share of a cell's runs at the goal, below which nothing is said 
 
 
 def asked(study: Study) -> Anchoring:
-    """What the study compares at a goal; without a word of its own: half of the way, within .06.
-
-    Arms that are not measured yet are left out.
-    """
+    """What the study compares at a goal; without a word of its own: half of the way, within .06."""
     if study.anchoring:
-        arms = {name: getattr(study.anchoring, name) for name in ("mitigations", "depths")}
-        kept = {name: arm if arm in study.arms else None for name, arm in arms.items()}
-        return study.anchoring.model_copy(update=kept)
+        return study.anchoring
     judge = next(iter(tables.measures(study)))
     return Anchoring(metric="format_free", kappa=0.5, tolerance=0.06, judge=judge)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from grounded import paths, records, study
 from grounded.errors import GroundedError
-from grounded.stages.plan import IN_PARTS
+from grounded.stages.plan import IN_PARTS, units
 from grounded.stages.status import Status, status
 from grounded.study import Study
 from workflow import drawn, graph, jobs
@@ -178,30 +178,24 @@ def check(name: str) -> int:
 def _stale(asked: Study) -> list[Status]:
     """What is to be made: all that is missing or out of date.
 
-    But of a study that is committed a unit at a time (a file `in_parts` beside its study file says
-    so, or its tables came without their texts, so that nothing can go on from them), units of
-    which there is no table are left as they are, and that is said. `make reproduce` measures them.
+    Of a study that is committed a unit at a time, units that are not there are left as they are
+    (`grounded.stages.plan.units`), and that is said. `make reproduce` measures them.
     """
-    stale = [s for s in status(asked) if s.state == "stale"]
-    units = asked.units(arm=None)
-    here = {u: {paths.table(asked.name, t, u) for t in records.SCHEMAS} for u in units}
-    there = {u for u, files in here.items() if any(file.exists() for file in files)}
-    whole = [f for u in there for f in here[u] if f.exists() and f.parent.parent.name != "redacted"]
-    going_on = whole and not (paths.data(asked.name) / IN_PARTS).exists()
-    if going_on or not there or len(there) == len(units):
-        return stale
-    runs = {u: sum(run.task != study.BASE for run in asked.unit_runs(u)) for u in units}
-    if not (measured := sum(runs[u] for u in there)):
-        raise GroundedError(
-            f"{asked.name}: found none of its {sum(runs.values())} runs measured, wanted some to "
-            f"draw: make reproduce STUDY={asked.name} measures them"
+    whole, there = asked.units(arm=None), units(asked, "finetune")
+    if len(there) < len(whole):
+        runs = {u: sum(run.task != study.BASE for run in asked.unit_runs(u)) for u in whole}
+        some, every = sum(runs[unit] for unit in there), sum(runs.values())
+        if not some:
+            raise GroundedError(
+                f"{asked.name}: found none of its {every} runs measured, wanted some to draw: "
+                f"make reproduce STUDY={asked.name} measures them"
+            )
+        print(
+            f"{asked.name}: {some} of {every} runs are measured; the others take make reproduce "
+            f"STUDY={asked.name}",
+            flush=True,
         )
-    print(
-        f"{asked.name}: {measured} of {sum(runs.values())} runs are measured; the others take "
-        f"make reproduce STUDY={asked.name}",
-        flush=True,
-    )
-    return [s for s in stale if s.unit in there or s.stage == "base_models"]
+    return [s for s in status(asked) if s.state == "stale"]
 
 
 def _explain(asked: Study, stale: Iterable[Status], figures: int) -> None:

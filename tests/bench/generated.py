@@ -125,12 +125,11 @@ def _unit(study: Study, unit: str, draw: np.random.Generator) -> None:
         "correct_format_free": free.ravel(),
     })  # fmt: skip
 
-    names = {name: "id" if name == "run" else name for name in SCHEMAS["runs"].columns}
-    values = {name: pa.array([getattr(run, of) for run in runs]) for name, of in names.items()}
+    schema = {name: one for name, one in SCHEMAS["runs"].columns.items() if name != "arm"}
+    values = {n: pa.array([getattr(r, "id" if n == "run" else n) for r in runs]) for n in schema}
     _write(study, "runs", unit, ids, {
         name: one.dictionary_encode() if pa.types.is_string(one.type)
-        else one.cast(SCHEMAS["runs"].columns[name].type, safe=False)
-        for name, one in values.items() if name != "arm"
+        else one.cast(schema[name].type, safe=False) for name, one in values.items()
     })  # fmt: skip
 
     points = _key((len(ids), len(steps)), [("run", ids), ("step", steps)])

@@ -197,8 +197,9 @@ def read_study(
 
     study = load(study) if isinstance(study, str) else study
     asked = [BASE, *(study.tasks if tasks is None else tasks)]
-    runs = [r for m in models or study.models for t in asked for r in study.runs(m, t)]
-    names = dict.fromkeys(run.unit for run in sorted(runs, key=lambda run: run.task != BASE))
+    names = dict.fromkeys(
+        run.unit for task in asked for m in models or study.models for run in study.runs(m, task)
+    )
     return join([read(paths.table(study.name, table, u), table, columns) for u in names])
 
 

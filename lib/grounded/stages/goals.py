@@ -90,7 +90,7 @@ def _measured(study: Study, model: str, task: str) -> dict[str, Any]:
 
 
 def _run(study: Study, run: Run, asker: Any, goal: float) -> tuple[dict[int, float], pd.DataFrame]:
-    """The accuracy on selecting items at each saved step of a run, and its checkpoints by step."""
+    """A run's accuracy where it is asked (`course`), and its checkpoints, both by step."""
     folder = paths.cache(study.name) / "pilot" / run.id
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)

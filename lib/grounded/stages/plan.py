@@ -47,14 +47,18 @@ CODE = {  # what the first stage runs, by what it makes
 def units(study: Study, stage: str) -> list[str]:
     """The units of a stage: models and trained judges, or the files of its tables.
 
-    Of a study that is committed in parts, the units that are there.
+    Of a study that is committed a unit at a time, those that are there: a file `in_parts` beside
+    its study file says so, or its tables came without texts, so that nothing can go on from them.
     """
     if stage == "base_models":
         return [*study.base_models, *study.language_judges]
     found = study.units(arm=None)
-    if not (paths.data(study.name) / IN_PARTS).exists():
-        return found
-    return [unit for unit in found if paths.table(study.name, "runs", unit).exists()]
+    there = {
+        unit: file for unit in found if (file := paths.table(study.name, "runs", unit)).exists()
+    }
+    marked = (paths.data(study.name) / IN_PARTS).exists()
+    in_parts = marked or all(file.parent.parent.name == "redacted" for file in there.values())
+    return list(there) if there and in_parts else found
 
 
 def upstream(study: Study, stage: str, unit: str) -> list[tuple[str, str]]:

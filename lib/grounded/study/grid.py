@@ -142,6 +142,10 @@ class Study(Part):
                 for field, names in kept.items()
             }
         )
+        if (plan := less.anchoring) is not None:  # what it compares is an arm that is left, or none
+            named = {name: getattr(plan, name) for name in ("mitigations", "depths")}
+            gone = {name: None for name, arm in named.items() if arm not in less.arms}
+            less = less.model_copy(update={"anchoring": plan.model_copy(update=gone)})
         less._missing = self._missing | set(self._all_runs).difference(left)
         return less
 
