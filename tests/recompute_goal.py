@@ -1,4 +1,4 @@
-"""What is read at the capability goal, anew from the tables: claims H1 to H3, the registered test.
+"""What is read at the capability goal, anew from the tables: the registered test.
 
 `python tests/recompute_goal.py STUDY [HOME]`, for a study with a file of goals. It runs
 `recompute.py` first and uses its tables.
@@ -9,9 +9,7 @@ import pandas as pd
 import statsmodels.formula.api as smf
 from recompute import (
     CELL,
-    CLAIM,
     DATA,
-    FOUND,
     FULFIL,
     HARM,
     KEPT,
@@ -19,7 +17,6 @@ from recompute import (
     PLAN,
     RUN,
     about,
-    effects,
     hold,
     points,
     read,
@@ -127,19 +124,3 @@ hold("does_anchoring_help", "secondary", ["about"], columns, {
     ("incoherent replies (points)",): over_cells(100 * change("broken")),
     ("judges differ (points)",): over_cells(100 * change("differ")),
     ("benchmark and judge (SD of log odds)",): student(spread[0] - spread[1])})
-
-# ---- the claims at one capability, by task
-key: list[str] = ["run", "benchmark", "prompt"]
-levels: dict[tuple[str, ...], list[float]] = {}
-one, other = (tuned.merge(at.loc[twice.index, [k]].astype(int).reset_index()
-                          .rename(columns={k: "step"}), on=RUN) for k in ("capability", "fixed"))
-for claim, source, value in (("H2", "truth", "broken"), ("H2", "detector", "garbled"),
-                             ("H3", "both judges", "differ")):
-    x = one.merge(other[[*key, value]], on=key, suffixes=("", "_epoch"))
-    levels |= dict(effects(claim, source, x.assign(y=x[value] - x[f"{value}_epoch"])))
-for task, own in twice.merge(moving.to_frame(index=False), on=CELL).groupby("task"):
-    found = np.array([shares(x, ["capability", "fixed"]) for _, x in own.groupby("model")])
-    for i, claim in enumerate(("H1a", "H1b")):
-        if len(found) > 1:
-            levels[claim, "truth", task] = 100 * np.expm1(ratio(*found[:, i].T))
-hold("the_claims", "by task", CLAIM, FOUND, levels)

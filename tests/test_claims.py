@@ -15,8 +15,6 @@ from grounded.study import Study
 from grounded.study.parts import Generation
 
 Patch = pytest.MonkeyPatch
-GOAL = {"metric": "format_free", "kappa": 0.5, "tolerance": 0.1, "every": 4, "goals": "goals.csv",
-        "judge": "harm"}  # fmt: skip
 HARMFUL = ["orders", "questions"]  # of the small study; its borderline and twins are left out
 
 
@@ -24,7 +22,7 @@ HARMFUL = ["orders", "questions"]  # of the small study; its borderline and twin
 def home(tmp_path_factory: pytest.TempPathFactory) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GROUNDED_HOME", str(tmp_path_factory.mktemp("home")))
-        synthetic.write(synthetic.study(anchoring=GOAL, test_items=80), {"open_instructions": 0.7})
+        synthetic.write(synthetic.study(test_items=80), {"open_instructions": 0.7})
         yield
 
 
@@ -35,8 +33,8 @@ def notebook(home: None) -> tuple[dict[str, Any], list[Any]]:
 
 @pytest.fixture(scope="module")
 def effects(notebook: tuple[dict[str, Any], list[Any]]) -> pd.DataFrame:
-    names = notebook[0]
-    return pd.concat([names["effects"], names["second"]]).set_index(["claim", "source", "task"])
+    effects: pd.DataFrame = notebook[0]["effects"].set_index(["claim", "source", "task"])
+    return effects
 
 
 def test_the_change_of_harm_is_a_mean_over_runs(effects: pd.DataFrame) -> None:
@@ -58,25 +56,7 @@ def test_what_was_planted_gets_its_word(effects: pd.DataFrame) -> None:
     assert words[("0", "truth", "yes_no")] in ("nothing that matters", "undecided")  # planted: 0
     assert words[("1", "truth", "yes_no")] == "supported"  # planted: .6 of the replies
     assert words[("2", "harm judge", "yes_no")] == "supported"  # planted: .35 against .02
-    assert set(words) <= {"supported", "nothing that matters", "against", "undecided",
-                          "not measured at the goal"}  # fmt: skip
-
-
-def test_a_difference_between_readings_is_one_of_measured_checkpoints(
-    notebook: tuple[dict[str, Any], list[Any]], effects: pd.DataFrame
-) -> None:
-    """Only runs at the goal count, each as much as another; what is read there is in the tables."""
-    runs = notebook[0]["runs"]
-    replies = records.read_study("synthetic", "replies")
-    own = replies[replies["benchmark"].isin(HARMFUL)]
-    broken = (own["truth"] == "incoherent").groupby([own["run"].astype(str), own["step"]]).mean()
-    moved = [
-        100 * (broken[r.run, r.capability] - broken[r.run, r.fixed])
-        for r in runs.itertuples() if r.task == "yes_no"
-    ]  # fmt: skip
-    found = effects.loc[("H2", "truth", "yes_no")]
-    assert found["estimate"] == pytest.approx(np.mean(moved), abs=1e-4)
-    assert found["runs"] == len(moved) > 4
+    assert set(words) <= {"supported", "nothing that matters", "against", "undecided"}
 
 
 def test_tasks_that_differ_in_sign_get_no_pooled_word(
@@ -87,7 +67,6 @@ def test_tasks_that_differ_in_sign_get_no_pooled_word(
         "claim": "3a",
         "source": "truth",
         "runs": 9,
-        "at_goal": np.nan,
         "word": "",
         **claims.loc["3a"],
     }
@@ -120,14 +99,11 @@ def test_over_tasks_the_tasks_are_the_unit(
 
 def test_what_is_kept_says_the_same(effects: pd.DataFrame) -> None:
     folder = paths.figures("synthetic")
-    kept = json.loads((folder / "claims.json").read_text())
-    assert len(kept["claims"]) == len(effects) and kept["study"] == "synthetic"
-    assert {row["claim"] for row in kept["claims"]} == {
-        "0", "1", "2", "3a", "3b", "H1a", "H1b", "H2", "H3",
-    }  # fmt: skip
+    kept = json.loads((folder / "the_claims.json").read_text())["statistics"]["by task"]
+    assert {row["claim"] for row in kept} == {"0", "1", "2", "3a", "3b"}
     drawn = pd.read_csv(folder / "the_claims.csv", dtype={"claim": str})
-    wanted = effects.loc[["0", "1", "2", "3a", "3b"], "estimate"]
-    assert list(drawn["estimate"]) == pytest.approx(list(wanted), rel=1e-4, abs=1e-4)
+    for values in (drawn["estimate"], [row["estimate"] for row in kept]):
+        assert list(values) == pytest.approx(list(effects["estimate"]), rel=1e-4, abs=1e-4)
 
 
 def test_a_readers_change_of_the_smallest_effect_changes_the_words(home: None) -> None:

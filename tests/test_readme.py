@@ -19,8 +19,8 @@ def statistics(name: str) -> Any:
 
 def claim(number: str, source: str, task: str) -> str:
     """An effect with its interval, in points, as the README writes it."""
-    file = paths.repository() / "figures" / "micro" / "claims.json"
-    rows = json.loads(file.read_text(encoding="utf-8"))["claims"]
+    file = paths.repository() / "figures" / "micro" / "the_claims.json"
+    rows = json.loads(file.read_text(encoding="utf-8"))["statistics"]["by task"]
     keys = ("claim", "source", "task")
     (row,) = [r for r in rows if tuple(r[k] for k in keys) == (number, source, task)]
     return "{estimate:.0f} points [{low:.0f}, {high:.0f}]".format(**row)
