@@ -4,8 +4,6 @@ import json
 import math
 import os
 import subprocess
-import sysconfig
-import venv
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +22,6 @@ from grounded.public import scoring
 from grounded.public.likelihood import encode, likelihoods, requests
 from grounded.public.tasks import TASKS, fetching
 
-HARNESS = "lm-eval==0.4.13"
 LENGTH = 96  # the longest text that the tiny model takes
 
 
@@ -274,27 +271,6 @@ WRITTEN = (  # a reply to each GSM8K item above, whose answers are 7, 27, 1234, 
 
 
 @pytest.fixture(scope="module")
-def harness(tmp_path_factory):
-    """The interpreter of a released lm-eval, beside the packages of this environment."""
-    folder = tmp_path_factory.mktemp("harness")
-    try:
-        venv.create(folder, with_pip=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"no environment of its own for the harness: {type(error).__name__}")
-    binaries = folder / ("Scripts" if os.name == "nt" else "bin")
-    python = binaries / "python"
-    here = {"base": str(folder), "platbase": str(folder)}
-    site = Path(sysconfig.get_path("purelib", "venv", vars=here))
-    # torch, transformers and datasets are those of this environment; what lm-eval adds is its own
-    (site / "beside.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    install = [python, "-m", "pip", "install", "--quiet", HARNESS]
-    done = subprocess.run(install, capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"{HARNESS} cannot be installed here: {done.stderr.strip()[-200:]}")
-    return python
-
-
-@pytest.fixture(scope="module")
 def examples(tmp_path_factory):
     """The items through our own readers, and the files that hold them."""
     folder = tmp_path_factory.mktemp("items")
@@ -309,7 +285,7 @@ def examples(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_a_released_harness_finds_the_same_item_by_item(harness, examples, bpe, tmp_path):
+def test_a_released_harness_finds_the_same_item_by_item(lm_eval, examples, bpe, tmp_path):
     files, read = examples
     loading.quiet()
     torch.manual_seed(0)
@@ -337,7 +313,7 @@ def test_a_released_harness_finds_the_same_item_by_item(harness, examples, bpe, 
     (tmp_path / "job.json").write_text(json.dumps(job))
     script = Path(__file__).with_name("harness_reference.py")
     done = subprocess.run(
-        [harness, script, tmp_path / "job.json", tmp_path / "result.json"],
+        [lm_eval, script, tmp_path / "job.json", tmp_path / "result.json"],
         capture_output=True,
         text=True,
         env=os.environ

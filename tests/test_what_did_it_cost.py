@@ -71,6 +71,18 @@ def test_several_runs_have_errors_of_runs_or_of_requests_whichever_are_wider(hom
     assert row["high"] - row["low"] > change.max() - change.min()
 
 
+def test_what_the_harness_measured_stands_beside_the_task(
+    home: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = tables.capability("synthetic").query("task == 'yes_no'")
+    beside = answers.assign(task=answers["task"].cat.rename_categories("other {}".format))
+    beside["task"] = beside["task"].cat.remove_unused_categories()
+    monkeypatch.setattr(tables, "abilities", lambda _: beside)
+    costs = run_notebook(NAME, runs=[RUN])[0]["costs"].set_index("measure")
+    own, other = costs.loc["capability (format-free)"], costs.loc["other yes_no (lm-eval)"]
+    assert list(own) == list(other)
+
+
 def test_several_replies_to_a_prompt_are_one_answer_and_any_of_them_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,7 +8,7 @@ replies to a prompt, `sample` numbers them. A study that is measured in part is 
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -102,7 +102,7 @@ def capability(
     """One row a test item and checkpoint: run, step, epoch, item, correct (strict, 0 or 1),
     correct_format_free, likelihood (the right choice is the likeliest: 1 or 0; of texts in the open
     how likely the reference is, 0 to 1 a token; NaN where it was not asked), and the run's columns;
-    `task` is the task of the item.
+    `task` is the task of the item. What the harness measured beside: `abilities`.
 
     half: `select` (even items: what chooses a checkpoint), `report` (odd items), or `all`. goals:
     see `replies`. A base model has rows of every task.
@@ -110,14 +110,26 @@ def capability(
     study = _study(study)
     kept = ["task", "item", "correct", "correct_format_free", "likelihood"]
     found = _read(study, "capability", kept, {}, arm, goals)
-    if study.missing:  # the base model answers the items of tasks that no run is there of, too
-        known = {*study.tasks, *(run.task for run in study.runs(arm=arm))}
-        found = found[found["task"].isin(known)].reset_index(drop=True)
-        found["task"] = found["task"].cat.remove_unused_categories()
+    if study.missing or study.harness:  # tasks that no run is there of, or is trained on
+        found = _of_tasks(found, {*study.tasks, *(run.task for run in study.runs(arm=arm))})
     if half == "all":
         return found
     wanted = {"select": 0, "report": 1}[half]
     return found[found["item"] % 2 == wanted].reset_index(drop=True)
+
+
+def abilities(study: Study | str, arm: str | None = "") -> pd.DataFrame:
+    """As `capability`, of the tasks that the lm-evaluation-harness measured beside the study's own
+    (`harness` in its file): all documents, for none of them chooses a checkpoint."""
+    study = _study(study)
+    kept = ["task", "item", "correct", "correct_format_free"]
+    found = _read(study, "capability", kept, {}, arm, goals=False)
+    return _of_tasks(found, study.harness.tasks if study.harness else ())
+
+
+def _of_tasks(found: pd.DataFrame, names: Collection[str]) -> pd.DataFrame:
+    found = found[found["task"].isin([*names])].reset_index(drop=True)
+    return found.assign(task=found["task"].cat.remove_unused_categories())
 
 
 def progress(study: Study | str, arm: str | None = "") -> pd.DataFrame:

@@ -13,6 +13,7 @@ from grounded.errors import GroundedError
 from grounded.public import brought, lock
 from grounded.public.budget import CHIPS, CPU, GIB, Budget, budget, size, size_of
 from grounded.public.confirm import cached, confirm
+from grounded.public.harness import RELEASE, Harness
 from grounded.public.lock import Found
 from grounded.study import PublicJudge, Study
 from grounded.study.models import PublicModel
@@ -48,7 +49,7 @@ def check(name: str) -> tuple[list[Line], Budget]:
     study = whole(name)
     found = lock.resolve(name, access_only=True)
     lines = [_access(one) for one in found if one.need.hub]
-    lines += [*_wheels(study), *_servers(study), *_files(found)]
+    lines += [*_wheels(study), *_servers(study), *_files(found), *_harness(study)]
     lines += [Line(GOOD if right else BAD, what, said) for what, said, right in brought.look(study)]
     sizes = _sizes(study, found)
     device = _device()
@@ -113,6 +114,18 @@ def _servers(study: Study) -> Iterator[Line]:
             yield Line(BAD, what, f"{server.url}: found no answer ({type(error).__name__})")
         else:
             yield Line(GOOD, what, f"something answers at {server.url}")
+
+
+def _harness(study: Study) -> Iterator[Line]:
+    """The harness's tasks: whether it is installed and knows them; their data are not asked for."""
+    if study.harness is not None:
+        said = ", ".join(study.harness.tasks)
+        try:
+            Harness(study)
+        except GroundedError as error:
+            yield Line(BAD, "harness", str(error))
+        else:
+            yield Line(UNKNOWN, "harness", f"lm-eval {RELEASE} knows {said}; it fetches their data")
 
 
 def _files(found: list[Found]) -> Iterator[Line]:

@@ -17,13 +17,19 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from transformers import AutoTokenizer, ContinuousBatchingConfig
+from transformers import (
+    AutoTokenizer,
+    ContinuousBatchingConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from grounded import loading
 from grounded.errors import GroundedError
 from grounded.generate import Reply
 from grounded.public import capability, data, devices, kinds, memory, models, thoughts, whole
 from grounded.public.asking import Asking
+from grounded.public.harness import Harness, installed
 from grounded.public.prefixes import PREFIXES
 from grounded.public.replies import Engine
 from grounded.public.served import Server
@@ -59,8 +65,10 @@ class Asker:
         self._tags = thoughts.of(study)
         self._opened = thoughts.opened(words, self._setting.template, self._setting.thoughts)
         self._server = self._find_server()
+        self._harness = Harness(study) if study.harness else None
         self._here: tuple[Path, Engine, capability.Answering] | None = None
         self._worn: Path | None = None  # the adapter on it
+        self._loaded: tuple[PreTrainedModel, PreTrainedTokenizerBase]  # it, once it is here
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -72,6 +80,7 @@ class Asker:
             "template": self._template,
             "template_options": dict(self._setting.template),
             "engine": "server" if self._server else "transformers",
+            **({"lm_eval": installed()} if self._harness else {}),
         }
 
     def ask(self, run: Run, step: int, adapter: Path | None) -> dict[str, pd.DataFrame]:
@@ -107,6 +116,10 @@ class Asker:
             rows = capability.measure(able, task, task.test, prefix)
             for number, row in enumerate(rows):
                 answers.append({"task": name, "item": number, **at, **row._asdict()})
+        if self._harness is not None:
+            self._wearing(one)
+            beside = self._harness.measure(*self._loaded, self._setting.template)
+            answers += [{**at, **row._asdict()} for row in beside]
         return {"replies": pd.DataFrame(replies), "capability": pd.DataFrame(answers)}
 
     def _find_server(self) -> Server | None:
@@ -181,6 +194,7 @@ class Asker:
             device, dtype = devices.of(self._setting)
             model, words = loading.load(one.model, dtype)
             model = model.to(device)
+            self._loaded = model, words
             engine = Engine(model, words, self._generation.batch_size)
             told = self._setting.template, self._setting.thoughts
             able = capability.answering(model, words, self._generation, *told)

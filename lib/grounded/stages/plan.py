@@ -275,6 +275,7 @@ class Plan:
         data: dict[str, Any] = {f"tasks.{name}": public.task(study, name) for name in tasks}
         if benchmarks:
             data |= {f"benchmarks.{n}": public.benchmark(study, n) for n in study.benchmarks}
+            data |= {"harness": public.harness(study)} if study.harness else {}
         if material:
             data["material"] = public.material(study)
         whole = None not in data.values()

@@ -149,6 +149,14 @@ def benchmark(study: Study, name: str) -> dict[str, Any] | None:
     return about | {key: found.get(key) for key in keep} if found else None
 
 
+def harness(study: Study) -> dict[str, Any]:
+    """What is asked of the harness, and the sha256 of the task files that the study brings."""
+    setting = study.harness
+    assert setting is not None
+    folder = paths.data(study.name) / setting.path if setting.path else None
+    return setting.model_dump() | {"files": fingerprint.folder(folder) if folder else None}
+
+
 def judge(study: Study, name: str) -> dict[str, Any] | None:
     """A published judge: what the study says of it, its commits and the file of its prompt text."""
     setting = study.judge(name)

@@ -76,7 +76,11 @@ def _world(study: "Study") -> None:
         if world == "microworld" and isinstance(judge, KeywordJudge) and judge.normalised:
             refuse(f"judges.{name}.normalised", "true", "false: quotes and case are of real text")
     if world != "microworld":
+        if study.harness and (both := sorted({*study.harness.tasks} & {*study.tasks})):
+            refuse("harness.tasks", repr(both[0]), "no name of a task that the study trains on")
         return
+    if study.harness is not None:
+        refuse("harness", "a mapping", "nothing: tiny models speak no language that it knows")
     for field in ("alignment", "acceptance"):
         if getattr(study, field) is None:
             refuse(field, "nothing", "a mapping, for its models are made here")

@@ -30,6 +30,7 @@ from grounded.study.parts import (
     Arm,
     Coherence,
     Generation,
+    Harness,
     Lora,
     Name,
     Need,
@@ -79,7 +80,7 @@ class Study(Part):
     """All that a study asks. Lists and mappings keep the order of the file.
 
     primary_capability: the reading of answers that figures draw, of the three in the tables; the
-    others stand beside it.
+    others stand beside it. harness: what real models are asked besides the tasks.
     """
 
     name: Name
@@ -92,6 +93,7 @@ class Study(Part):
     tasks: Annotated[dict[Name, Task], Field(min_length=1)]
     test_items: Annotated[int, Field(ge=2)]
     primary_capability: Capability = "format_free"
+    harness: Harness | None = None
     training: Training | None = None
     lora: dict[Name, Lora] = Field(default_factory=dict)
     seeds: tuple[Seed, ...] = ()

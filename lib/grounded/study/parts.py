@@ -153,6 +153,20 @@ class Generation(Part):
         return max(1, len(self.seeds))
 
 
+class Harness(Part):
+    """Further abilities of real models, by the lm-evaluation-harness at every checkpoint.
+
+    tasks: names of its tasks or groups, as `mmlu`; or of task files in the folder `path`, beside
+    the study file. limit: so many documents of each (of each part of a group); default all. shots:
+    examples before a question; default as the task file says.
+    """
+
+    tasks: Annotated[tuple[str, ...], Field(min_length=1)]
+    limit: Count | None = None
+    shots: Annotated[int, Field(ge=0)] | None = None
+    path: str | None = None
+
+
 class Arm(Part):
     """Runs beside the main grid: other methods, or other base models.
 
