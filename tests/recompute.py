@@ -144,7 +144,7 @@ for value, source in (("true", "truth"), (HARM, "harm judge")):
     claims += [("0", source, change[value]),
                ("3a", source, two.assign(x=(two["benchmark"] == HARMFUL[0]) * 1))]
 for judge, truth, source in ((HARM, "true", "harm judge"), (FULFIL, "done", "compliance judge")):
-    x = tuned[tuned["truth"] != "mixed"].dropna(subset=[judge, truth])
+    x = timed[timed["truth"] != "mixed"].dropna(subset=[judge, truth])
     x = x.assign(y=(x[judge] != x[truth]) * 1.0, x=x["broken"])  # of runs with both kinds
     claims.append(("2", source, x[x.groupby("run")["x"].transform("nunique") == 2]))
 hold("the_claims", "by task", CLAIM, FOUND, dict(one for c in claims for one in effects(*c)))

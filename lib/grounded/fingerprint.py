@@ -90,7 +90,7 @@ def _files(path: Path) -> list[Path]:
         for p in (sorted(path.rglob("*")) if path.is_dir() else [])
         if p.is_file()
         and p.name not in ("Thumbs.db", "desktop.ini")
-        and not any(part.startswith(".") for part in p.relative_to(path).parts)
+        and not any(part[0] == "." or part == "__pycache__" for part in p.relative_to(path).parts)
     ]
 
 

@@ -121,10 +121,11 @@ def capability(
 def abilities(study: Study | str, arm: str | None = "") -> pd.DataFrame:
     """As `capability`, of the tasks that the lm-evaluation-harness measured beside the study's own
     (`harness` in its file): all documents, for none of them chooses a checkpoint."""
-    study = _study(study)
-    kept = ["task", "item", "correct", "correct_format_free"]
+    study, kept = _study(study), ["task", "item", "correct", "correct_format_free"]
+    if study.harness is None:
+        return pd.DataFrame(columns=["run", "step", *kept])
     found = _read(study, "capability", kept, {}, arm, goals=False)
-    return _of_tasks(found, study.harness.tasks if study.harness else ())
+    return _of_tasks(found, study.harness.tasks)
 
 
 def _of_tasks(found: pd.DataFrame, names: Collection[str]) -> pd.DataFrame:

@@ -145,6 +145,7 @@ def budget(
         f"the alignment of {n}" for n, m in study.models.items()
         if isinstance(m, PublicModel) and m.alignment is not None
     ]  # fmt: skip
+    besides += [f"lm-eval's {task}" for task in (study.harness.tasks if study.harness else ())]
     unknown += [f"size of {n}" for n in (*study.models, *judges) if not sizes.get(n)]
     batch, words = study.generation.batch_size, study.generation.max_new_tokens * REPLY_SHARE
     sums = dict.fromkeys(("runs", "checkpoints", "replies", "answers"), 0)

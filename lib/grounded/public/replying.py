@@ -5,7 +5,8 @@ study, and each checkpoint as `<run>@<step>`, such as
 
     vllm serve FOLDER --served-model-name NAME --enable-lora --lora-modules RUN@STEP=ADAPTER ...
 
-What is scored by likelihood is asked of the model on this machine all the same.
+What is scored by likelihood, and what the harness asks, is asked of the model on this machine all
+the same.
 """
 
 import hashlib
@@ -14,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 from transformers import (
@@ -49,6 +50,15 @@ class Checkpoint:
     served: str
 
 
+class Worn(NamedTuple):
+    """A model that wears an adapter or none, and how it is asked."""
+
+    engine: Engine
+    able: capability.Answering
+    model: PreTrainedModel
+    words: PreTrainedTokenizerBase
+
+
 class Asker:
     """Asks the checkpoints of one base model; the model is loaded once, when first needed."""
 
@@ -66,9 +76,8 @@ class Asker:
         self._opened = thoughts.opened(words, self._setting.template, self._setting.thoughts)
         self._server = self._find_server()
         self._harness = Harness(study) if study.harness else None
-        self._here: tuple[Path, Engine, capability.Answering] | None = None
+        self._here: tuple[Path, Worn] | None = None
         self._worn: Path | None = None  # the adapter on it
-        self._loaded: tuple[PreTrainedModel, PreTrainedTokenizerBase]  # it, once it is here
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -117,8 +126,8 @@ class Asker:
             for number, row in enumerate(rows):
                 answers.append({"task": name, "item": number, **at, **row._asdict()})
         if self._harness is not None:
-            self._wearing(one)
-            beside = self._harness.measure(*self._loaded, self._setting.template)
+            worn = self._wearing(one)
+            beside = self._harness.measure(worn.model, worn.words, self._setting)
             answers += [{**at, **row._asdict()} for row in beside]
         return {"replies": pd.DataFrame(replies), "capability": pd.DataFrame(answers)}
 
@@ -172,11 +181,11 @@ class Asker:
             return self._server.reply(one.served, prompts, how, label=label)
         on_gpu = devices.best()[0].type == "cuda"
         continuous = ContinuousBatchingConfig() if self._generation.continuous and on_gpu else None
-        return self._wearing(one)[0].reply(prompts, how, continuous=continuous, label=label)
+        return self._wearing(one).engine.reply(prompts, how, continuous=continuous, label=label)
 
     def _able(self, one: Checkpoint, measure: str, words: int) -> capability.Answering:
         if self._server is None or measure in BY_LIKELIHOOD:
-            able = self._wearing(one)[1]
+            able = self._wearing(one).able
             return able if words == self._generation.max_new_tokens else able.within(words)
 
         def reply(prompts: Sequence[str]) -> list[str]:
@@ -186,7 +195,7 @@ class Asker:
 
         return capability.Answering(reply, None, None, True, self._setting.template)
 
-    def _wearing(self, one: Checkpoint) -> tuple[Engine, capability.Answering]:
+    def _wearing(self, one: Checkpoint) -> Worn:
         """The model of a checkpoint, loaded unless it is; the one before it has to go."""
         if self._here is None or self._here[0] != one.model:
             self._here = None
@@ -194,14 +203,13 @@ class Asker:
             device, dtype = devices.of(self._setting)
             model, words = loading.load(one.model, dtype)
             model = model.to(device)
-            self._loaded = model, words
             engine = Engine(model, words, self._generation.batch_size)
             told = self._setting.template, self._setting.thoughts
             able = capability.answering(model, words, self._generation, *told)
-            self._here, self._worn = (one.model, engine, able), None
-        _, engine, able = self._here
+            self._here, self._worn = (one.model, Worn(engine, able, model, words)), None
+        _, worn = self._here
         if self._worn != one.adapter:
             self._worn = None  # the base again, should the adapter not fit
-            engine.wear(one.adapter)
+            worn.engine.wear(one.adapter)
             self._worn = one.adapter
-        return engine, able
+        return worn

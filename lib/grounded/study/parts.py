@@ -158,13 +158,20 @@ class Harness(Part):
 
     tasks: names of its tasks or groups, as `mmlu`; or of task files in the folder `path`, beside
     the study file. limit: so many documents of each (of each part of a group); default all. shots:
-    examples before a question; default as the task file says.
+    examples before a question, where the task file does not say that there are none; default as it
+    says.
     """
 
     tasks: Annotated[tuple[str, ...], Field(min_length=1)]
     limit: Count | None = None
     shots: Annotated[int, Field(ge=0)] | None = None
     path: str | None = None
+
+    @model_validator(mode="after")
+    def _once(self) -> "Harness":
+        if twice := repeated(self.tasks):
+            refuse("tasks", twice[0], "each once")
+        return self
 
 
 class Arm(Part):
