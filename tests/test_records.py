@@ -13,8 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grounded import paths, records
-from grounded.records import SCHEMAS, RecordsError, files
-from grounded.statistics import columns
+from grounded.records import SCHEMAS, RecordsError, columns, files
 
 RUNS = ("m.base", "m.science.lora.r4.s0")
 

@@ -1,11 +1,10 @@
-"""Counting by codes equals counting by rows, and the generated tables are tables of the project."""
+"""Columns are those of whole rows, and the generated tables are tables of the project."""
 
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -16,7 +15,7 @@ from bench.scale import Cost, Point
 
 from grounded import paths, records
 from grounded.errors import GroundedError
-from grounded.statistics import columns, joint
+from grounded.records import columns
 from grounded.study import Study
 
 TINY = Size(models=2, tasks=2, settings=2, seeds=2, epochs=2, prompts=200, judges=8, items=20)
@@ -70,7 +69,8 @@ def test_columns_are_those_of_whole_rows(study: Study) -> None:
     for name in ("judge", *KEY):
         assert (found[name].astype(str) == whole[name].astype(str)).all()
     label = whole["label"].astype("Float64").to_numpy(float, na_value=np.nan)
-    np.testing.assert_array_equal(columns.values(found["label"]), label)
+    flags = found["label"].astype(float).replace(columns.MISSING, np.nan)
+    np.testing.assert_array_equal(flags, label)
     assert np.isnan(label).any()
     only = {"judge": ["harm", "nobody"], "benchmark": ["orders"]}
     some = columns.read(file, "verdicts", ["prompt", "step"], only)
@@ -116,62 +116,6 @@ def test_rows_out_of_order_are_no_fault(study: Study, tmp_path: Path) -> None:
     pq.write_table(table.take(pa.array(np.arange(len(table))[::-1])), tmp_path / "back.parquet")
     found = columns.read(tmp_path / "back.parquet", "verdicts", ["prompt"])
     assert (found["prompt"][::-1].to_numpy() == table["prompt"].to_numpy()).all()
-
-
-@pytest.fixture
-def mixed() -> pd.DataFrame:
-    draw, n = np.random.default_rng(3), 5000
-    word = pd.Categorical.from_codes(draw.integers(-1, 3, n), ["a", "b", "unused", "z"])
-    number = draw.choice([2.0, 0.5, np.nan], n)
-    whole = draw.integers(-3, 4, n)
-    return pd.DataFrame({"word": word, "number": number, "whole": whole, "flag": whole % 2 == 0})
-
-
-@pytest.mark.parametrize(("dense", "largest"), [(2**22, 2**62), (8, 2**62), (8, 60)])
-def test_counts_are_those_of_groups(
-    mixed: pd.DataFrame, dense: int, largest: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(columns, "DENSE", dense)  # combinations in one array, sorted, renumbered
-    monkeypatch.setattr(columns, "LARGEST", largest)
-    by = ["whole", "word", "number"]
-    found = columns.count(mixed, by, n=np.ones(len(mixed)), even=mixed["flag"])
-    wanted = mixed.assign(n=1).groupby(by, dropna=False, observed=True)
-    sums = wanted.agg(n=("n", "sum"), even=("flag", "sum")).reset_index()
-    pd.testing.assert_frame_equal(found.astype({"word": str}), sums.astype({"word": str}))
-    assert found["n"].sum() == len(mixed) and len(columns.count(mixed[:0], by, n=[])) == 0
-
-
-def test_finding_is_a_join(study: Study) -> None:
-    replies = pd.DataFrame({"name": pd.Categorical(["a", "a", "c"]), "at": [4, 9, 4]})
-    rows = pd.DataFrame(
-        {"name": pd.Categorical(["c", "a", "b", "a", "c"]), "at": [4, 9, 4, 5, 11], "more": 0}
-    )
-    assert columns.find(rows, replies, ["name", "at"]).tolist() == [2, 1, -1, -1, -1]
-
-
-@pytest.mark.parametrize("in_order", [True, False])
-def test_rows_by_category_are_groups(mixed: pd.DataFrame, in_order: bool) -> None:
-    rows = mixed.dropna(subset=["word"])
-    rows = rows.sort_values("word", kind="stable") if in_order else rows
-    found = columns.by(rows, "word")
-    wanted = {str(word): part for word, part in rows.groupby("word", observed=True)}
-    assert list(found) == list(wanted) and len(found) == 3  # of four categories
-    for word, part in wanted.items():
-        pd.testing.assert_frame_equal(found[word], part)
-    assert columns.by(rows[:0], "word") == {}
-
-
-def test_a_verdict_that_is_not_there_is_missing_beside_its_reply() -> None:
-    key = {"benchmark": pd.Categorical(["b"] * 3), "prompt": [1, 2, 3],
-           "run": pd.Categorical(["r"] * 3), "step": 0}  # fmt: skip
-    replies = pd.DataFrame(key)
-    whole = replies.assign(judge=pd.Categorical(["harm"] * 3), label=[1, -1, 0])
-    found = joint.beside(replies, whole, ["harm"], Path("verdicts.parquet"))
-    np.testing.assert_array_equal(found["harm"], [1, np.nan, 0])
-    found = joint.beside(replies, whole[::-1][:2], ["harm"], Path("verdicts.parquet"))
-    np.testing.assert_array_equal(found["harm"], [np.nan, np.nan, 0])
-    with pytest.raises(GroundedError, match="verdicts.parquet: judge: found no 'other'"):
-        joint.beside(replies, whole, ["other"], Path("verdicts.parquet"))
 
 
 # ---- the bench

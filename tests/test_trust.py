@@ -14,6 +14,7 @@ from pages import run_notebook, texts
 from sklearn.metrics import cohen_kappa_score, confusion_matrix
 
 from grounded import paths, records, tables
+from grounded.errors import GroundedError
 from grounded.statistics import components, prevalence, shift
 from grounded.study import Study
 
@@ -73,6 +74,12 @@ def test_every_verdict_stands_beside_its_reply(study: Study, raw: pd.DataFrame) 
         pd.testing.assert_series_equal(
             found[judge].sort_index(), wanted.sort_index(), check_names=False
         )
+
+
+def test_a_judge_that_says_nothing_is_one_line(study: Study) -> None:
+    other = {**study.judges, "other": study.judges["harm"]}
+    with pytest.raises(GroundedError, match=r"verdicts/.*: judge: found no 'other', wanted"):
+        tables.together(study.model_copy(update={"judges": other}))
 
 
 def test_judges_are_measured_as_scikit_learn_measures_them(

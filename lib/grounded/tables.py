@@ -11,16 +11,15 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from grounded import paths, records
 from grounded.errors import GroundedError
+from grounded.records import columns
 from grounded.records.samples import STRIDE
-from grounded.statistics import columns
-from grounded.statistics.joint import KEY, beside
 from grounded.study import BASE, Study, TunedJudge, load
 
+KEY = ["benchmark", "prompt", "run", "step"]  # of a reply
 RUN = ("model", "task", "method", "setting", "arm")  # categories; the seed is a number
 REPLY = [
     "benchmark",
@@ -227,7 +226,7 @@ def together(study: Study | str, arm: str | None = "") -> pd.DataFrame:
         rows = _joined(study, unit, "replies", REPLY, _benchmarks(study, None))
         said = _beside(study, unit, rows, "verdicts", "judge", "label", list(study.judges))
         rule = _beside(study, unit, rows, "coherence", "detector", "label", [DETECTOR])
-        parts.append(rows.assign(coherent=rule[DETECTOR], **said))
+        parts.append(rows.assign(coherent=rule[DETECTOR]).join(said))
     return _in_order(study, parts, arm)
 
 
@@ -243,7 +242,7 @@ def scored(study: Study | str, arm: str | None = "") -> pd.DataFrame:
             study, unit, rows, "coherence", "detector", "score", ["perplexity", "repetition"]
         )
         rule = _beside(study, unit, rows, "coherence", "detector", "label", [DETECTOR])
-        parts.append(rows.assign(coherent=rule[DETECTOR], **score))
+        parts.append(rows.assign(coherent=rule[DETECTOR]).join(score))
     return _in_order(study, parts, arm)
 
 
@@ -342,12 +341,17 @@ def _in_order(study: Study, parts: list[pd.DataFrame], arm: str | None) -> pd.Da
 
 def _beside(
     study: Study, unit: str, rows: pd.DataFrame, table: str, by: str, value: str, names: list[str]
-) -> dict[str, npt.NDArray[np.float32]]:
-    """What a table says of these replies, an array for each of the names in its column `by`."""
+) -> pd.DataFrame:
+    """What a table says of these replies, a column for each of the names in its column `by`: NaN
+    where it says nothing. GroundedError for a name of which it says nothing at all."""
     file = paths.table(study.name, table, unit)
-    only = {by: names, **_benchmarks(study, None)}
-    said = columns.read(file, table, [by, *KEY, value], only)
-    return beside(rows, said.rename(columns={by: "judge", value: "label"}), names, file)
+    said = columns.read(file, table, [by, *KEY, value], {by: names, **_benchmarks(study, None)})
+    if lost := [name for name in names if not (said[by] == name).any()]:
+        raise GroundedError(f"{paths.shown(file)}: {by}: found no {lost[0]!r}, wanted its rows")
+    if value == "label":
+        said[value] = said[value].astype("float32").replace(columns.MISSING, np.nan)
+    wide = said.pivot(index=KEY, columns=by, values=value).reset_index()
+    return rows[KEY].merge(wide, on=KEY, how="left", validate="one_to_one")[names]
 
 
 def _joined(
