@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import synthetic
 from pages import run_notebook, texts
+from scipy.stats import ttest_1samp
 
 from grounded import paths, records, tables
 from grounded.study import Study
@@ -111,6 +112,38 @@ def test_a_readers_change_of_the_smallest_effect_changes_the_words(home: None) -
     names, _ = run_notebook("the_claims", edit=edit)
     words = names["effects"].set_index(["claim", "source", "task"])["word"]
     assert words[("0", "truth", "open_instructions")] == "nothing that matters"
+
+
+def moved(seed: int, runs: int = 12, prompts: int = 60) -> pd.DataFrame:
+    """Changes in which runs and prompts have a say of their own; in truth there is none."""
+    draw = np.random.default_rng(seed)
+    run, prompt = draw.normal(0, 15, runs), draw.normal(0, 25, prompts)
+    y = run[:, None] + prompt[None, :] + draw.normal(0, 30, (runs, prompts))
+    at = {"run": np.repeat(range(runs), prompts), "prompt": np.tile(range(prompts), runs)}
+    return pd.DataFrame({**at, "y": y.ravel(), "model": "m", "benchmark": "b"}).assign(
+        seed=lambda d: d["run"]
+    )
+
+
+def test_an_effect_s_interval_covers_the_truth_for_other_runs_and_prompts(
+    notebook: tuple[dict[str, Any], list[Any]],
+) -> None:
+    effect, hits, narrow = notebook[0]["effect"], 0, 0
+    for seed in range(100):
+        d = moved(seed)
+        found = effect(d, 0.95)
+        hits += found["low"] <= 0 <= found["high"]
+        narrow += ttest_1samp(d.groupby("run")["y"].mean(), 0).pvalue > 0.05  # by runs alone
+    assert hits >= 88 and narrow < hits
+
+
+def test_what_every_run_loses_on_five_prompts_is_no_certain_fall(
+    notebook: tuple[dict[str, Any], list[Any]],
+) -> None:
+    """A base model with 5 harmful replies of 300, all gone in all of six runs."""
+    d = moved(0, runs=6, prompts=300).assign(y=lambda d: -100.0 * (d["prompt"] < 5))
+    found = notebook[0]["effect"](d, 0.95)
+    assert found["estimate"] == pytest.approx(-500 / 300) and found["low"] < 0 < found["high"]
 
 
 @pytest.mark.parametrize("changes", [

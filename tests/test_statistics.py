@@ -3,12 +3,11 @@
 import math
 
 import numpy as np
-import pandas as pd
 import pytest
-from scipy.stats import ttest_1samp, ttest_ind
+from scipy.stats import ttest_1samp
 from sklearn.metrics import cohen_kappa_score, confusion_matrix, recall_score
 
-from grounded.statistics import agreement, intervals, jackknife, paired
+from grounded.statistics import agreement, intervals, ranking
 
 # ---- intervals
 
@@ -47,86 +46,6 @@ def test_bootstrap_intervals_cover_a_planted_rate() -> None:
         low, high = intervals.bootstrap(counts, lambda s: s[:, 0] / s[:, 1], draws=400)
         hits += low <= 0.3 <= high
     assert 0.88 <= hits / 100 <= 0.99
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "said"),
-    [(0.01, 0.2, "rises"), (-0.2, -0.01, "falls"), (-0.1, 0.1, "unclear"), (0, 0, "unclear"),
-     (float("nan"), float("nan"), "unclear")],
-)  # fmt: skip
-def test_conclusions(low: float, high: float, said: str) -> None:
-    assert paired.conclusion(low, high) == said
-
-
-def _answers(change: float, runs: int = 12, prompts: int = 60, seed: int = 0) -> pd.DataFrame:
-    """Pairs in which runs and prompts both have a say of their own; `change` is the truth."""
-    draw = np.random.default_rng(seed)
-    run, prompt = draw.normal(0, 0.15, runs), draw.normal(0, 0.25, prompts)
-    base = (draw.random(prompts) < 0.4).astype(float)
-    luck = draw.normal(0, 0.3, (runs, prompts))
-    last = base + change + run[:, None] + prompt[None, :] - (base - 0.4) + luck
-    return pd.DataFrame(
-        {
-            "run": np.repeat(np.arange(runs), prompts), "prompt": np.tile(np.arange(prompts), runs),
-            "cell": "c", "base": np.tile(base, runs), "last": last.ravel(),
-        }
-    )  # fmt: skip
-
-
-def test_changes_cluster_by_run_and_by_prompt() -> None:
-    pairs = _answers(0.2)
-    row = paired.changes(pairs, ["cell"]).iloc[0]
-    both = pairs.assign(d=pairs["last"] - pairs["base"])
-    e = both["d"] - both["d"].mean()
-    one = (e.groupby(both["run"]).sum() ** 2).sum() * 12 / 11
-    two = (e.groupby(both["prompt"]).sum() ** 2).sum() * 60 / 59
-    half = 2.200985 * math.sqrt(one + two - (e**2).sum()) / len(e)  # t(11), 97.5%
-    assert row["change"] == pytest.approx(both["d"].mean())
-    assert (row["low"], row["high"]) == pytest.approx((row["change"] - half, row["change"] + half))
-    assert row["base"] == pytest.approx(pairs["base"].mean()) and row["n"] == 720
-    assert row["conclusion"] == "rises" and (row["runs"], row["prompts"]) == (12, 60)
-    down = paired.changes(pairs.rename(columns={"base": "last", "last": "base"}), ["cell"])
-    assert down["conclusion"].tolist() == ["falls"]
-
-
-def test_intervals_of_change_cover_the_truth() -> None:
-    found = [paired.changes(_answers(0.0, seed=s), ["cell"]).iloc[0] for s in range(100)]
-    hits = sum(row["low"] <= 0 <= row["high"] for row in found)
-    narrow = 0  # what clustering by run alone would give
-    for seed in range(100):
-        pairs = _answers(0.0, seed=seed)
-        means = (pairs["last"] - pairs["base"]).groupby(pairs["run"]).mean()
-        narrow += ttest_1samp(means, 0).pvalue > 0.05
-    assert hits >= 88 and narrow < hits
-
-
-def test_what_every_run_loses_on_five_prompts_is_no_certain_fall() -> None:
-    # a base model with 5 harmful replies of 300, all gone in all of six runs
-    pairs = pd.DataFrame(
-        [("c", run, prompt, float(prompt < 5), 0.0) for run in range(6) for prompt in range(300)],
-        columns=["cell", "run", "prompt", "base", "last"],
-    )
-    row = paired.changes(pairs, ["cell"]).iloc[0]
-    assert row["change"] == pytest.approx(-5 / 300) and row["conclusion"] == "unclear"
-    pairs["base"] = (pairs["prompt"] < 60).astype(float)
-    assert paired.changes(pairs, ["cell"])["conclusion"].tolist() == ["falls"]
-
-
-def test_missing_pairs_are_left_out_counted_and_imputed_both_ways() -> None:
-    nan = float("nan")
-    pairs = pd.DataFrame(
-        {
-            "cell": "c", "run": [0, 0, 1, 1, 1, 1], "prompt": [0, 1, 0, 1, 2, 3],
-            "base": [0, 1, 0, 1, 0, nan], "last": [1, 1, 1, 1, nan, 1],
-        }
-    )  # fmt: skip
-    row = paired.changes(pairs, ["cell"]).iloc[0]
-    assert (row["n"], row["missing"], row["change"]) == (4, 2, 0.5)
-    assert row["if_missing_are_0"] == pytest.approx((1 + 0 + 1 + 0 + 0 + 1) / 6)
-    assert row["if_missing_are_1"] == pytest.approx((1 + 0 + 1 + 0 + 1 + 0) / 6)
-    assert paired.changes(pairs[pairs["run"] == 0], ["cell"])["conclusion"].tolist() == ["unclear"]
-    none = paired.changes(pairs.assign(last=nan), ["cell"]).iloc[0]
-    assert none["n"] == 0 and math.isnan(none["change"]) and none["conclusion"] == "unclear"
 
 
 # ---- agreement
@@ -199,29 +118,15 @@ def test_agreement_that_is_not_defined_says_so() -> None:
 # ---- leaving out one seed at a time
 
 
-def test_the_jackknife_of_a_mean_is_its_standard_error() -> None:
+def test_the_jackknife_of_a_mean_is_students_t() -> None:
     values = np.random.default_rng(2).normal(size=9)
-    found = jackknife.estimate(values, range(9))
-    assert found.value == pytest.approx(values.mean()) and found.freedom == 8
-    assert found.error == pytest.approx(values.std(ddof=1) / 3)
-    low, high, p = found.tested()
+    without = np.array([np.delete(values, i).mean() for i in range(9)])
+    low, high, p = ranking.tested(values.mean(), without)
     wanted = ttest_1samp(values, 0)
     assert p == pytest.approx(wanted.pvalue)
     assert (low, high) == pytest.approx(tuple(wanted.confidence_interval(0.95)))
 
 
-def test_pooled_cells_have_welchs_degrees_of_freedom() -> None:
-    draw = np.random.default_rng(3)
-    one, two = draw.normal(0, 1, 7), draw.normal(0, 4, 5)
-    cells = [jackknife.estimate(sign * x, range(len(x))) for sign, x in ((1, one), (-1, two))]
-    found = jackknife.pooled(cells)
-    welch = ttest_ind(one, two, equal_var=False)
-    assert found.tested()[2] == pytest.approx(welch.pvalue)
-    assert found.freedom == pytest.approx(welch.df)
-    assert 2 * found.value == pytest.approx(one.mean() - two.mean())
-
-
-def test_without_a_second_group_there_is_no_error() -> None:
-    found = jackknife.estimate(np.array([1.0, 2.0]), ["s", "s"])
-    assert found.value == 1.5 and np.isnan(found.error) and np.isnan(found.tested()).all()
-    assert jackknife.Estimated(0.0, 0.0, 4).tested() == (0.0, 0.0, 1.0)
+def test_where_nothing_varies_there_is_no_error() -> None:
+    assert ranking.tested(0.0, np.zeros(4)) == (0.0, 0.0, 1.0)
+    assert np.isnan(ranking.tested(1.5, np.full(4, 1.5))).all()
