@@ -22,7 +22,7 @@ from grounded.study.asking import (
     Task,
     TunedJudge,
 )
-from grounded.study.models import Given, MicroModel, Model, PublicModel, Variant
+from grounded.study.models import Given, Model, PublicModel, Variant
 from grounded.study.parts import (
     BASE,
     Acceptance,
@@ -261,13 +261,6 @@ class Study(Part):
     def model(self, name: str) -> Model:
         """The base model of that name; StudyError when the study has none."""
         return self.base_models[_known(self.name, "models", name, self.base_models)]
-
-    def micro_model(self, name: str) -> MicroModel:
-        """A model of the invented world; StudyError for another."""
-        found = self.model(name)
-        if not isinstance(found, MicroModel):
-            raise StudyError(f"models.{name}: source: found {found.source}, wanted microworld")
-        return found
 
     def public_model(self, name: str) -> PublicModel:
         """A real model; StudyError for another."""
