@@ -82,6 +82,22 @@ def primary() -> str:
     return f"{one}, {two}"
 
 
+def mitigated() -> list[str]:
+    """What mitigations do to harm, at the last epoch and at the goal."""
+    found = statistics("mitigations_at_equal_capability")
+    cut = {
+        (r["at"], r["method"]): -r["change"] for r in found["changes"] if r["outcome"] == "harm"
+    }
+    there = {row["method"]: row["at the goal"] for row in found["places"]}
+    assert there["asft"] == there["dpo"] == 0
+    assert cut["at the goal", "safe_lora_exact"] < cut["at the goal", "random_subspace"]
+    last = [round(cut["at the last epoch", method]) for method in ("asft", "dpo")]
+    return [
+        f"At the last epoch AsFT and DPO cut harm by {last[0]} and {last[1]} points",
+        f"mixing in refusals cuts it by {cut['at the goal', 'safety_mixing']:.0f};",
+    ]
+
+
 def measured() -> str:
     """How much of `micro` is measured."""
     asked = tables.measured("micro")
@@ -107,6 +123,7 @@ def measured() -> str:
         judges("harm", "harm_broken", "{0} and {2}, and {1} against {3}"),
         *real(),
         primary(),
+        *mitigated(),
         measured(),
     ],
 )
