@@ -36,7 +36,7 @@ WRITTEN = [
     for name, score, said in (("strict-match", 0.0, "[invalid]"), ("flexible-extract", 1.0, "7"))
 ]  # fmt: skip
 MOST = 1  # prompts at a time that fit into the memory
-GRADED = CHOSEN | {"metrics": ["rouge"], "rouge": 0.4, "filtered_resps": ["w1"]}
+GRADED = CHOSEN | {"metrics": ["bleu"], "bleu": 0.4, "filtered_resps": ["w1"]}
 SAMPLES = {
     "facts": {"facts_b": [CHOSEN], "facts_a": [CHOSEN, CHOSEN | {"doc_id": 1, "acc": 1.0}]},
     "sums": {"sums": WRITTEN},
@@ -120,7 +120,7 @@ def test_each_document_is_a_row_and_a_group_is_one_task(
 @pytest.mark.parametrize(
     ("name", "line"),
     [
-        ("graded", "harness.tasks: graded: found metrics rouge, wanted one that is 0 or 1 of each"),
+        ("graded", "harness.tasks: graded: found metrics bleu, wanted one that is 0 or 1 of each"),
         ("lost", "harness.tasks: lost: found ConnectionError (no such host), wanted a task that"),
         ("mmlu", "harness.tasks: found 'mmlu', wanted a task of lm-eval"),
     ],

@@ -85,9 +85,7 @@ def primary() -> str:
 def mitigated() -> list[str]:
     """What mitigations do to harm, at the last epoch and at the goal."""
     found = statistics("mitigations_at_equal_capability")
-    cut = {
-        (r["at"], r["method"]): -r["change"] for r in found["changes"] if r["outcome"] == "harm"
-    }
+    cut = {(r["at"], r["method"]): -r["change"] for r in found["changes"] if r["outcome"] == "harm"}
     there = {row["method"]: row["at the goal"] for row in found["places"]}
     assert there["asft"] == there["dpo"] == 0
     assert cut["at the goal", "safe_lora_exact"] < cut["at the goal", "random_subspace"]
