@@ -122,7 +122,8 @@ def _copy(source: Path) -> None:
         origin, target = ROOT / name, source / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if origin.is_dir():
-            hidden = shutil.ignore_patterns("__pycache__", ".*", "*.md")
+            # pages that `make figures` executed lie beside its figures, and are none of the book's
+            hidden = shutil.ignore_patterns("__pycache__", ".*", "*.md", "*.ipynb")
             shutil.copytree(origin, target, ignore=hidden, dirs_exist_ok=True)
         else:
             shutil.copy(origin, target)
