@@ -49,7 +49,8 @@ def test_every_notebook_and_text_has_a_page(html: Path, pages: dict[Path, Links]
     for name in ("index", "figures", "BENCHMARKS", "REPRODUCIBILITY", "lib/workflow/CLUSTER"):
         assert html / f"{name}.html" in pages
     assert (html / "search.html").exists() and "anchor" in (html / "searchindex.js").read_text()
-    assert (html / "explorer.html").stat().st_size < 5_000_000
+    # every run of the study as text in the page: a tenth of it once a server compresses it
+    assert (html / "explorer.html").stat().st_size < 12_000_000
     assert "explorer.html" in pages[html / "figures.html"].links
 
 
