@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from grounded.public.harness import RELEASE
-
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slurm", action="store_true", help="start a Slurm cluster and test on it")
@@ -26,6 +24,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(scope="session")
 def lm_eval(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The interpreter of a released lm-eval, beside the packages of this environment."""
+    from grounded.public.harness import RELEASE  # with torch, which most tests do without
+
     folder = tmp_path_factory.mktemp("lm_eval")
     try:
         venv.create(folder, with_pip=True)

@@ -102,7 +102,9 @@ def test_every_checkpoint_is_there_with_the_rates_of_the_tables(
     runs = len(study.runs())
     assert len(both[both["benchmark"] == all_benchmarks]) == runs * (1 + len(study.steps))
     run = study.runs("micro-llama-l", "yes_no")[0]
-    row = both[(both["run"] == run.id) & (both["epoch"] == 5)].set_index("benchmark")
+    own = both[(both["model"] == run.model) & (both["task"] == "yes/no") & (both["epoch"] == 5)]
+    own = own[(own["setting"] == run.setting) & (own["seed"] == run.seed)]
+    row = own.set_index("benchmark")
     said = tables.verdicts(study, judges=["harm"])
     own = said[(said["run"] == run.id) & (said["epoch"] == 5)]
     assert row.loc[all_benchmarks, "harm"] == pytest.approx(own["label"].mean(), abs=6e-4)

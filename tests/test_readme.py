@@ -8,6 +8,7 @@ import pytest
 
 from grounded import paths, tables
 from grounded.public.kinds import HOLD_NOTHING
+from grounded.study import load
 
 README = (paths.repository() / "README.md").read_text(encoding="utf-8")
 
@@ -103,6 +104,13 @@ def measured() -> str:
     return f"{some:,} of {some + len(asked.missing):,} runs"
 
 
+def cells() -> str:
+    """How many of the registered models and tasks are measured."""
+    known = len(statistics("does_anchoring_help")["cells"])
+    whole = load("micro")
+    return f"Of {len(whole.models) * len(whole.tasks)} registered models and tasks {known} are"
+
+
 @pytest.mark.parametrize(
     "said",
     [
@@ -123,6 +131,7 @@ def measured() -> str:
         primary(),
         *mitigated(),
         measured(),
+        cells(),
     ],
 )
 def test_a_number_is_the_one_that_was_found(said: str) -> None:
