@@ -363,28 +363,39 @@ def _joined(
     about = pd.DataFrame(study.unit_runs(unit)).set_index("id")
     if odd := sorted(set(found["run"].cat.categories) - set(about.index)):
         raise GroundedError(f"{paths.shown(file)}: run: found {odd[0]}, wanted a run of the study")
+    found = found.merge(_steps(study, unit, found, table, goals), on=["run", "step"], how="inner")
     rows = about.loc[found["run"].cat.categories]
     codes = found["run"].cat.codes.to_numpy()
     for name in RUN:
         if name not in found:
             found[name] = pd.Categorical(rows[name]).take(codes)
     found["seed"] = rows["seed"].to_numpy("int16")[codes]
-    if "epoch" not in found:
-        key = ["run", "step"]
-        epochs = columns.read(
-            paths.table(study.name, "checkpoints", unit), "checkpoints", [*key, "epoch"]
-        )
-        found = found.merge(epochs.astype({"run": found["run"].dtype}), on=key, how="left")
-        if found["epoch"].isna().any():
-            odd = found.loc[found["epoch"].isna(), key].iloc[0]
-            raise GroundedError(
-                f"{paths.shown(file)}: step: found {odd['step']} of {odd['run']}, wanted a step "
-                "that the table checkpoints has"
-            )
     found["base"] = (rows["task"] == BASE).to_numpy()[codes]
-    if goals or not study.every:
-        return found
-    last = found["step"] == found.groupby("run", observed=True)["step"].transform("max")
-    epochs = np.asarray([0.0, *study.measure_at], dtype=float)
-    near = np.isclose(found["epoch"].to_numpy(dtype=float)[:, None], epochs).any(axis=1)
-    return found[near | last].reset_index(drop=True)
+    return found
+
+
+def _steps(
+    study: Study, unit: str, found: pd.DataFrame, table: str, goals: bool
+) -> pd.DataFrame:
+    """The checkpoints whose rows are kept: run, step and, where the rows lack it, epoch.
+
+    Those at the epochs that the study measures and the last of each run; with `goals` all.
+    """
+    key = ["run", "step"]
+    kept = found[[*key, *(["epoch"] if "epoch" in found else [])]].drop_duplicates()
+    if "epoch" not in found:
+        file = paths.table(study.name, "checkpoints", unit)
+        epochs = columns.read(file, "checkpoints", [*key, "epoch"])
+        kept = kept.merge(epochs.astype({"run": found["run"].dtype}), on=key, how="left")
+        if kept["epoch"].isna().any():
+            odd = kept.loc[kept["epoch"].isna(), key].iloc[0]
+            raise GroundedError(
+                f"{paths.shown(paths.table(study.name, table, unit))}: step: found {odd['step']} "
+                f"of {odd['run']}, wanted a step that the table checkpoints has"
+            )
+    if study.every and not goals:
+        last = kept["step"] == kept.groupby("run", observed=True)["step"].transform("max")
+        wanted = np.asarray([0.0, *study.measure_at], dtype=float)
+        near = np.isclose(kept["epoch"].to_numpy(dtype=float)[:, None], wanted).any(axis=1)
+        kept = kept[near | last]
+    return kept[[name for name in kept if name in key or name not in found]]

@@ -215,7 +215,8 @@ def join(frames: "Sequence[pd.DataFrame]") -> "pd.DataFrame":
     joined = {}
     for name in names:
         columns = [
-            frame.get(name, pd.Series([None] * len(frame), dtype=object)) for frame in frames
+            frame[name] if name in frame else pd.Series([None] * len(frame), dtype=object)
+            for frame in frames
         ]
         if all(isinstance(column.dtype, pd.CategoricalDtype) for column in columns):
             joined[name] = pd.Series(union_categoricals(columns, sort_categories=True))
