@@ -29,7 +29,7 @@ from grounded.public.judges.prompted import SLOTS
 from grounded.public.needs import needs
 from grounded.public.served import Completion, Server, _line, _reply
 from grounded.public.tasks import load_own
-from grounded.study import asking, grid, models, parts
+from grounded.study import anchoring, asking, grid, models, parts
 from workflow import unpack
 
 TESTS = Path(__file__).parent
@@ -149,6 +149,18 @@ def of_task(draw: Any, home: Path) -> None:
         assert one.prompt.encode() and one.completion.encode()
 
 
+def of_goals(draw: Any, home: Path) -> None:
+    rows: list[Any] = [list(anchoring.Goals.model_fields), ["m", "t", 0.2, 0.6, 0.5, 2.0, 3]]
+    with io.StringIO(newline="") as text:
+        out = csv.writer(text, escapechar="\\")
+        out.writerows(r if isinstance(r, list) else [r] for r in changed(draw, rows))
+        content = text.getvalue().encode("utf-8", "surrogatepass")
+    long = b"9" * draw(st.sampled_from([0] * 9 + [200_000]))
+    (home / "goals.csv").write_bytes(damaged(draw, content) + long)
+    for one in anchoring.read(home / "goals.csv").values():
+        assert 0 <= one.capability <= 1
+
+
 def of_archive(draw: Any, home: Path) -> None:
     files = {"data/tiny/study.yaml": "@", "data/tiny/runs/a": "x", "README.md": "y"}
     names = list(changed(draw, list(files)))
@@ -203,7 +215,7 @@ def of_answer(draw: Any, home: Path) -> None:
 
 KINDS: dict[str, Callable[[Any, Path], None]] = {
     "study": of_study, "prompts": of_prompts, "task": of_task, "archive": of_archive,
-    "answer": of_answer,
+    "answer": of_answer, "goals": of_goals,
 }  # fmt: skip
 
 
@@ -232,7 +244,7 @@ def test_any_input_ends_in_success_or_in_lines(
             ended["in lines"] += 1
             lines = str(error).splitlines()
             assert lines and all(line.isprintable() for line in lines)
-            if kind in ("prompts", "task", "archive", "answer"):
+            if kind != "study":
                 assert len(lines) == 1
 
     run()

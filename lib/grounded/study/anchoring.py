@@ -74,8 +74,9 @@ def read(file: Path) -> dict[tuple[str, str], Goals]:
                         f"{fault['input']!r}, wanted: {fault['msg']}"
                     ) from None
                 found[one.model, one.task] = one
-    except OSError as error:
+    except (OSError, UnicodeError, csv.Error) as error:
+        why = getattr(error, "strerror", None) or error
         raise GroundedError(
-            f"{paths.shown(file)}: found {error.strerror}, wanted the goals of the study"
+            f"{paths.shown(file)}: found {why}, wanted the goals of the study"
         ) from None
     return found
