@@ -23,13 +23,13 @@ from test_served import completion
 
 from grounded import paths, study
 from grounded.errors import GroundedError
-from grounded.public import benchmarks
+from grounded.public import benchmarks, lock
 from grounded.public.judges import served as judges
 from grounded.public.judges.prompted import SLOTS
 from grounded.public.needs import needs
 from grounded.public.served import Completion, Server, _line, _reply
 from grounded.public.tasks import load_own
-from grounded.study import anchoring, asking, grid, models, parts
+from grounded.study import anchoring, asking, grid, models, parts, reading
 from workflow import unpack
 
 TESTS = Path(__file__).parent
@@ -161,6 +161,17 @@ def of_goals(draw: Any, home: Path) -> None:
         assert 0 <= one.capability <= 1
 
 
+def of_lock(draw: Any, home: Path) -> None:
+    values = json.loads((ROOT / "data/smol/lock.json").read_text(encoding="utf-8"))
+    asked = study.parse((ROOT / "data/smol/study.yaml").read_text(encoding="utf-8"))
+    file = paths.lock("smol")
+    file.parent.mkdir(parents=True)
+    file.write_bytes(damaged(draw, written(draw, changed(draw, values))))
+    assert all(name.split(".")[0] in ("benchmarks", "judges") for name in reading.absent(asked))
+    for name in asked.tasks:
+        assert isinstance(lock.entry(asked, "tasks", name), dict | None)
+
+
 def of_archive(draw: Any, home: Path) -> None:
     files = {"data/tiny/study.yaml": "@", "data/tiny/runs/a": "x", "README.md": "y"}
     names = list(changed(draw, list(files)))
@@ -215,7 +226,7 @@ def of_answer(draw: Any, home: Path) -> None:
 
 KINDS: dict[str, Callable[[Any, Path], None]] = {
     "study": of_study, "prompts": of_prompts, "task": of_task, "archive": of_archive,
-    "answer": of_answer, "goals": of_goals,
+    "answer": of_answer, "goals": of_goals, "lock": of_lock,
 }  # fmt: skip
 
 

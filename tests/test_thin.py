@@ -1,9 +1,11 @@
 """The library holds what notebooks would repeat, and no more; a reader meets a fit where it is."""
 
 import ast
+import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -81,3 +83,38 @@ def test_a_study_is_read_without_what_it_configures() -> None:
         cwd=paths.repository(), env={**os.environ, "GROUNDED_HOME": "", "PYTHONPATH": str(LIB)},
     )  # fmt: skip
     assert found.stdout.split() == []
+
+
+def loads() -> list[tuple[str, set[str]]]:
+    """Where transformers loads something, in lib/ and notebooks/, and what it is told."""
+    sources = {str(file): file.read_text(encoding="utf-8") for file in LIB.rglob("*.py")}
+    for file in (paths.repository() / "notebooks").glob("*.ipynb"):
+        sources |= {f"{file.name} {n}": cell for n, cell in enumerate(code_cells(file))}
+    calls = [
+        (where, node)
+        for where, source in sources.items()
+        if "from_pretrained" in source
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(".from_pretrained")
+    ]
+    of_peft = ("PeftModel", "PeftConfig", "LoraConfig")  # tensors and a JSON file: no code to run
+    return [
+        (f"{where}: {ast.unparse(node.func)}", {ast.unparse(word) for word in node.keywords})
+        for where, node in calls
+        if ast.unparse(node.func).split(".")[0] not in of_peft
+    ]
+
+
+def code_cells(notebook: Path) -> list[str]:
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+
+
+def test_nothing_that_is_loaded_runs_code_of_its_own() -> None:
+    found = loads()
+    assert len(found) > 8
+    for where, told in found:
+        assert "trust_remote_code=False" in told, where
+        of_gguf = any(word.startswith("gguf_file=") for word in told)
+        if "Tokenizer" not in where and not of_gguf:
+            assert "use_safetensors=True" in told, where

@@ -15,7 +15,7 @@ from grounded.public.budget import CHIPS, CPU, GIB, Budget, budget, size, size_o
 from grounded.public.confirm import cached, confirm
 from grounded.public.harness import RELEASE, Harness
 from grounded.public.lock import Found
-from grounded.study import PublicJudge, Study
+from grounded.study import PublicJudge, Study, locked
 from grounded.study.models import PublicModel
 from grounded.study.reading import whole
 
@@ -56,7 +56,7 @@ def check(name: str) -> tuple[list[Line], Budget]:
     chip = next((c for c in CHIPS if c in device[0]), "H100") if device else CPU
     cost, one = (budget(study, sizes, c, brought.prompts(study)) for c in (chip, "H100"))
     lines += [_disk(found, cost), _memory(cost, device), _time(cost, one)]
-    if lock.read(name):  # weights are looked for at the commits that a first run has kept
+    if locked.read(name):  # weights are looked for at the commits that a first run has kept
         for what, said, right in confirm(study, found):
             lines.append(Line(GOOD if right else BAD, f"{what} (its weights)", said))
     return lines, cost

@@ -32,7 +32,7 @@ from grounded.public.judges import JUDGES, PublicJudge, harmbench, load, strongr
 from grounded.public.judges import keywords as normalised
 from grounded.public.tuned import judge as tuned
 from grounded.records.samples import numbered
-from grounded.study import KeywordJudge, Run, Study, TunedJudge
+from grounded.study import KeywordJudge, Run, Study, TunedJudge, locked
 from grounded.study import PublicJudge as Setting
 from grounded.study.asking import OWN_JUDGE, RUBRIC
 
@@ -122,7 +122,7 @@ def facts(study: Study, name: str) -> dict[str, Any]:
     commits = [f"{one['repository']}@{one['revision']}" for one in kept.values() if one]
     return {
         "revision": "+".join(commits),
-        "template": lock.read(study.name).get("prompts", {}).get(name),
+        "template": locked.read(study.name).get("prompts", {}).get(name),
         "judge": setting.judge,
         "clip": setting.clip or CLIPS.get(setting.judge),
         "dtype": str(devices.best()[1]).removeprefix("torch."),
@@ -171,9 +171,15 @@ def _read(folder: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrained
     loading.quiet()
     try:
         model = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, use_safetensors=True, local_files_only=True
+            folder,
+            dtype=dtype,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
         )
-        words = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        words = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
     except Exception as error:  # what a broken folder raises differs from file to file
         line = " ".join(str(error).split())[:200]
         raise GroundedError(

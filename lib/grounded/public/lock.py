@@ -17,7 +17,7 @@ from grounded.errors import GroundedError
 from grounded.public.files import NoAccess, hub_commit, hub_files
 from grounded.public.needs import Need, needs
 from grounded.sources import SourceAbsent
-from grounded.study import Study
+from grounded.study import Study, locked
 from grounded.study.reading import absent, whole
 
 Lock = dict[str, Any]
@@ -38,26 +38,12 @@ class Found:
     reached: bool = True
 
 
-def read(study: str) -> Lock:
-    """The study's lock, empty where there is none yet; GroundedError for one that is broken."""
-    file = paths.lock(study)
-    try:
-        return dict(json.loads(file.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise GroundedError(
-            f"{paths.shown(file)}: found {type(error).__name__}, wanted the JSON that was written "
-            "there (without the file, the next run asks the hub anew)"
-        ) from error
-
-
 def entry(study: Study, part: str, name: str) -> Lock | None:
     """What is kept of a part of the study; None where nothing is, or of another one than it names.
 
     part: one of `needs.PARTS`. Asks nobody.
     """
-    found = read(study.name).get(part, {}).get(name)
+    found = locked.read(study.name).get(part, {}).get(name)
     if found is None:
         return None
     wanted: dict[str, Any] = {}
@@ -92,7 +78,7 @@ def resolve(study: str, access_only: bool = False) -> list[Found]:
     if access_only:
         return [_looked(asked, need) for need in needs(asked)]
     with _alone(study):
-        lock, names = read(study), _names(asked)
+        lock, names = locked.read(study), _names(asked)
         if lock.get("names") == names and not lock.get("absent"):
             return []  # without the registries, which take seconds to import
         before, lost_before = json.dumps(lock, sort_keys=True), absent(asked)
@@ -123,7 +109,7 @@ def resolve(study: str, access_only: bool = False) -> list[Found]:
 def keep_prompt(study: Study, judge: str, sha256: str) -> None:
     """Keep the sha256 of a judge's prompt text; GroundedError where another one was kept."""
     with _alone(study.name):
-        lock = read(study.name)
+        lock = locked.read(study.name)
         known = lock.setdefault("prompts", {}).setdefault(judge, sha256)
         if known != sha256:
             raise GroundedError(
@@ -178,7 +164,7 @@ def _resolved(lock: Lock, need: Need) -> Lock:
 def _looked(study: Study, need: Need) -> Found:
     if need.hub is None:
         return Found(need)
-    kept = _kept(read(study.name), need) or {}
+    kept = _kept(locked.read(study.name), need) or {}
     revision = kept.get("revision", need.hub.revision)
     try:
         return Found(need, *hub_commit(need.hub, revision))

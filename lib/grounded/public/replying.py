@@ -70,7 +70,9 @@ class Asker:
         self._prompts = {name: data.prompts(study, name) for name in study.benchmarks}
         self._tasks = {name: data.task(study, name, 0) for name in study.tasks}
         self._how = Asking(self._generation.max_new_tokens, self._setting.template)
-        words = AutoTokenizer.from_pretrained(self._base, local_files_only=True)
+        words = AutoTokenizer.from_pretrained(
+            self._base, local_files_only=True, trust_remote_code=False
+        )
         self._template = hashlib.sha256(str(words.chat_template).encode()).hexdigest()
         self._tags = thoughts.of(study)
         self._opened = thoughts.opened(words, self._setting.template, self._setting.thoughts)

@@ -126,9 +126,11 @@ def _convert(file: Path, out: Path) -> None:
 
     loading.quiet()
     try:
-        words = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+        words = AutoTokenizer.from_pretrained(
+            file.parent, gguf_file=file.name, trust_remote_code=False
+        )
         read = AutoModelForCausalLM.from_pretrained(
-            file.parent, gguf_file=file.name, dtype=torch.float32
+            file.parent, gguf_file=file.name, dtype=torch.float32, trust_remote_code=False
         )
         values = read.config.to_dict()
         for name in ("quantization_config", "_name_or_path", "_model_name_or_path"):

@@ -9,6 +9,8 @@ from pydantic import BaseModel, Tag, ValidationError
 from pydantic_core import PydanticCustomError
 
 from grounded import paths
+from grounded.errors import GroundedError
+from grounded.study import locked
 from grounded.study.checks import expanded
 from grounded.study.grid import Study, StudyError
 from grounded.study.text import values as values_in
@@ -69,10 +71,9 @@ def absent(study: Study) -> dict[str, str]:
     Only what the study's file calls optional.
     """
     try:
-        lock = json.loads(paths.lock(study.name).read_text(encoding="utf-8"))
-        lost = dict(lock.get("absent", {}))
-    except (OSError, ValueError):
-        return {}  # none yet, or one that is broken: `grounded.public.lock` says so
+        lost = locked.read(study.name).get("absent", {})
+    except GroundedError:
+        return {}  # one that is broken: `grounded.public.lock` says so
     may_lack = {
         f"{field}.{name}"
         for field in OPTIONAL

@@ -217,8 +217,11 @@ def _read(where: Path, known: Known, adapter: Path | None, dtype: str, device: s
             attn_implementation=known.attention,
             use_safetensors=True,
             local_files_only=True,
+            trust_remote_code=False,
         )
-        tokenizer = AutoTokenizer.from_pretrained(adapter or where, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(
+            adapter or where, local_files_only=True, trust_remote_code=False
+        )
         if adapter is not None:
             from peft import PeftModel
 
