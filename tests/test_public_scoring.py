@@ -18,7 +18,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from grounded import generate, loading
 from grounded.errors import GroundedError
-from grounded.public import scoring
+from grounded.public import capability, scoring
 from grounded.public.likelihood import encode, likelihoods, requests
 from grounded.public.tasks import TASKS, fetching
 
@@ -384,6 +384,8 @@ CHOICES = ("a dog", "the red fox", "mud")
         ("2. the red fox", 1), ("it is the red fox", 1), ("mud or a dog", None), 
         ("answerable", None),
         ("answer9", None), ("12", None), ("1.1.1", None), ("", None),
+        ("answer1 or answer3", None), ("Answer 1/Answer 2", None), ("answer2, answer3", None),
+        ("1 or 2", None), ("(1) and (9)", None), ("answer2 or answer2", 1), ("1, of 3", 0),
     ],
 )  # fmt: skip
 def test_the_choice_that_a_reply_names(text, place):
@@ -393,6 +395,8 @@ def test_the_choice_that_a_reply_names(text, place):
 def test_a_yes_or_no_is_read_as_a_word():
     yes_no = ("no", "yes")
     assert scoring.chosen("Yes, it is.", yes_no, yes_no) == 1
+    assert scoring.chosen("Yes, no doubt.", yes_no, yes_no) == 1
+    assert scoring.chosen("yes or no", yes_no, yes_no) is None
     assert scoring.chosen("I do not know", yes_no, yes_no) is None
 
 
@@ -401,3 +405,16 @@ def test_rouge_l_of_worked_examples():
     assert scoring.rouge_l("Police kill the gunman.", "police killed the gunman") == 0.75
     assert scoring.rouge_l("the gunman kill police", "police killed the gunman") == 0.5
     assert scoring.rouge_l("a b", "a b") == 1.0 and scoring.rouge_l("", "a") == 0.0
+
+
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        ("Mirel.", True), ("It is Mirel.", True), ("Mirel or Tovan", False),
+        ("Tovan, or Mirel", False), ("Mirel and Tovan", False), ("Mirel and the sea", True),
+        ("Mirela", False), ("", False),
+    ],
+)  # fmt: skip
+def test_a_fact_stands_with_no_other_beside_it(text, right):
+    item = Example("What is its capital?", "Mirel.", answer="Mirel")
+    assert capability._fact(text, item, {"Mirel", "Tovan"}).correct_format_free == right

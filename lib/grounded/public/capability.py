@@ -143,7 +143,7 @@ def measure(
         "number": _number,
         "pattern": lambda text, item: _pattern(text, item, pattern, answers),
         "chosen": _chosen,
-        "fact": _fact,
+        "fact": lambda text, item: _fact(text, item, answers),
         "text": _text,
     }
     if task.measure not in readings:
@@ -195,9 +195,14 @@ def _chosen(text: str, item: Example) -> Row:
     return Row(text, text.strip() == item.completion, place == item.right)
 
 
-def _fact(text: str, item: Example) -> Row:
-    stands = f" {key(item.answer)} " in f" {key(text)} "
-    return Row(text, key(text) == key(item.completion), stands)
+def _fact(text: str, item: Example, answers: set[str]) -> Row:
+    """Freely the answer stands in the reply, with no `or` beside it, and no other by an `and`."""
+    said, answer = f" {key(text)} ", key(item.answer)
+    joined = [f" or {answer} ", f" {answer} or "]
+    for other in map(key, answers - {item.answer}):
+        joined += [f" {answer} and {other} ", f" {other} and {answer} "]
+    free = f" {answer} " in said and not any(pair in said for pair in joined)
+    return Row(text, key(text) == key(item.completion), free)
 
 
 def _text(text: str, item: Example) -> Row:

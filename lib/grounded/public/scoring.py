@@ -196,20 +196,26 @@ def chosen(text: str, labels: Sequence[str], choices: Sequence[str]) -> int | No
     """The place of the choice that a reply names, from 0; None where it names none, or several.
 
     By the first label in it, spaces within a label allowed ("Answer 2" for answer2); else by a
-    number that stands alone and ends a label; else by the one choice whose words stand in it.
+    number that stands alone and ends a label; else by the one choice whose words stand in it. A
+    label or number that is joined to another one ("answer1 or answer9") names none.
     """
     said = text.casefold()
     patterns = [r"\s*".join(re.findall(r"\d+|[^\W\d]+", label.casefold())) for label in labels]
-    first = re.search("|".join(rf"\b({one})\b" for one in patterns), said)
-    if first and first.lastindex:
-        return first.lastindex - 1
-    numbers = [re.sub(r"\D", "", label) for label in labels]
-    alone = re.search(r"(?<![\w.])(\d+)(?!\w|\.\d)", said)
-    if alone and alone[1] in numbers:
-        return numbers.index(alone[1])
+    labelled = re.finditer("|".join(rf"\b({one})\b" for one in patterns), said)
+    numbers = {re.sub(r"\D", "", label): place for place, label in enumerate(labels)}
+    alone = re.finditer(r"(?<![\w.])(\d+)(?!\w|\.\d)", said)
+    for named in (
+        [(m.lastindex - 1, m.span()) for m in labelled if m.lastindex],
+        [(numbers.get(m[1]), m.span()) for m in alone],
+    ):
+        if named and named[0][0] is not None:
+            place, span = named[0]
+            rivals = [other for one, other in named if one != place]
+            listed = "" not in numbers  # `answer1, answer2` is a list, `yes, no` need not be
+            return None if _joined(said, span, rivals, number=not listed) else place
     words = f" {' '.join(_words(text))} "
-    named = [i for i, one in enumerate(choices) if f" {' '.join(_words(one))} " in words]
-    return named[0] if len(named) == 1 else None
+    held = [i for i, one in enumerate(choices) if f" {' '.join(_words(one))} " in words]
+    return held[0] if len(held) == 1 else None
 
 
 def rouge_l(text: str, reference: str) -> float:
