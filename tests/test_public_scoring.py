@@ -21,6 +21,7 @@ from grounded.errors import GroundedError
 from grounded.public import capability, scoring
 from grounded.public.likelihood import encode, likelihoods, requests
 from grounded.public.tasks import TASKS, fetching
+from grounded.public.tasks.examples import Example
 
 LENGTH = 96  # the longest text that the tiny model takes
 
