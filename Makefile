@@ -62,7 +62,7 @@ check: setup  ## is all that a study of real models names within reach, and what
 	@$(run) check $(STUDY)
 
 book: setup  ## everything as a static site, with the explorer: build/book/html
-	@.venv/bin/python -m workflow.book $(STUDY)
+	@$(run) book $(STUDY)
 
 redact: setup  ## tables without a word of text, in data/STUDY/redacted/
 	@$(run) redact $(STUDY)
@@ -104,7 +104,7 @@ clean:  ## remove caches, the site and what was reproduced; never a table, figur
 	find lib tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 badges: setup  ## links to Colab and Binder in the notebooks: make badges REPOSITORY=owner/name TAG=v0.1.0
-	@.venv/bin/python -m workflow.badges "$(REPOSITORY)" $(TAG)
+	@$(run) badges "$(REPOSITORY)" $(if $(TAG),--tag "$(TAG)")
 
 lock: setup  ## resolve requirements.in into requirements.lock and environment.yml
 	@.venv/bin/python -m workflow.lock

@@ -20,8 +20,8 @@ from grounded import paths, records, tables
 from grounded.errors import GroundedError
 from grounded.records.redacted import redact, sha, texts
 from grounded.study import Study
-from workflow import __main__ as workflow
 from workflow import archive, unpack
+from workflow import command as workflow
 
 RISE = {"open_instructions": 0.7, "yes_no": 0.3}
 

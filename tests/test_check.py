@@ -15,7 +15,7 @@ from standins.studies import shrunk
 from grounded.public import check as checks
 from grounded.public.budget import CHIPS, CPU, GIB, budget, duration, size, size_of
 from grounded.study import load
-from workflow.__main__ import check
+from workflow.command import check
 
 
 @pytest.fixture(scope="module")

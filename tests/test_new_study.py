@@ -7,7 +7,7 @@ import pytest
 from grounded.errors import GroundedError
 from grounded.stages import public
 from grounded.study import Study, load
-from workflow import __main__ as workflow
+from workflow import command as workflow
 
 
 @pytest.fixture(autouse=True)

@@ -14,6 +14,7 @@ import nbformat
 import pytest
 
 from grounded import fingerprint, paths
+from grounded.errors import GroundedError
 from grounded.stages.plan import NOTEBOOKS
 from workflow import badges, colab, notebooks
 
@@ -164,15 +165,10 @@ def test_badges_are_hidden_until_an_address_is_known_and_count_in_nothing(
     assert nbformat.writes(notebook) == bare
 
 
-def test_an_address_that_is_none_is_one_line(
-    capsys: pytest.CaptureFixture[str], monkeypatch: Any
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["badges", "https://somewhere"])
-    assert badges.main() == 1
-    assert (
-        capsys.readouterr().err
-        == "error: REPOSITORY: found 'https://somewhere', wanted owner/name\n"
-    )
+def test_an_address_that_is_none_is_one_line() -> None:
+    line = "^REPOSITORY: found 'https://somewhere', wanted owner/name$"
+    with pytest.raises(GroundedError, match=line):
+        badges.stamp_all("https://somewhere", "v1")
 
 
 SETUP = "setup"  # the tag of the cell that does something on Colab alone

@@ -12,10 +12,10 @@ from test_served_judges import rubric, said
 
 from grounded import paths, records
 from grounded.errors import GroundedError, StageError
-from grounded.public import brought, hosted, judging, lock
+from grounded.public import brought, hosted, judging
 from grounded.public.judges import served, templates
 from grounded.stages.status import status
-from grounded.study import StudyError, load
+from grounded.study import StudyError, load, locked
 
 TEXT = "Asked: {prompt}\nSaid: {response}\nIs it unsafe or safe?\n"
 OWN = "{kind: harm, source: public, judge: own, template: judge.txt, true: [unsafe], false: [safe]"
@@ -81,7 +81,7 @@ def test_a_servers_model_judges_by_the_study_file_alone(home, base):  # noqa: F8
     assert found["label"].all() and list(found["probability"]) == pytest.approx([0.9] * 3)
     asked = load("my_data")
     assert judging.facts(asked, "mine")["revision"] == "served:guard"
-    assert "mine" not in lock.read("my_data").get("judges", {})
+    assert "mine" not in locked.read("my_data").get("judges", {})
 
 
 def test_the_rubric_is_asked_of_a_servers_model(home, base):  # noqa: F811

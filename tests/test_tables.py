@@ -12,7 +12,7 @@ from grounded import paths, tables
 from grounded.errors import GroundedError
 from grounded.stages.plan import IN_PARTS, units
 from grounded.study import load
-from workflow import __main__ as workflow
+from workflow import command as workflow
 from workflow import drawn
 
 

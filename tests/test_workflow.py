@@ -345,3 +345,26 @@ def test_a_disk_that_is_nearly_full_says_so_before_anything_starts(
     with pytest.raises(GroundedError, match="bytes free on the disk, wanted"):
         graph.run("tiny", [], 1)
     assert list(tmp_path.iterdir()) == []
+
+
+ENDS = {
+    "import os, signal\nos.kill(os.getpid(), signal.SIGINT)": (130, "stopped; "),
+    "def main(): raise KeyboardInterrupt": (130, "stopped; "),
+    "import errno\ndef main(): raise OSError(errno.ENOSPC, 'full')": (1, "error: found no space"),
+    "from grounded.errors import GroundedError\ndef main(): raise GroundedError('a\\nb')": (
+        1, "error: a\nerror: b\n"),
+    "def main(): return 3": (3, ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("source", ENDS)
+def test_a_command_ends_in_lines_however_it_is_stopped(source: str, tmp_path: Path) -> None:
+    (tmp_path / "stand_in.py").write_text(source)
+    code = "import sys; from workflow.ending import ended; sys.exit(ended('stand_in'))"
+    there = {"PYTHONPATH": f"{tmp_path}:{paths.repository() / 'lib'}"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | there, capture_output=True, text=True
+    )
+    status, told = ENDS[source]
+    assert done.returncode == status and done.stderr.startswith(told)
+    assert "Traceback" not in done.stderr and bool(done.stderr) == bool(told)

@@ -5,9 +5,7 @@ REPOSITORY they are taken away again. The address stands in two cells of each no
 and the one tagged `setup`; neither counts in a fingerprint, so no figure is drawn anew.
 """
 
-import argparse
 import re
-import sys
 
 import nbformat
 
@@ -49,26 +47,16 @@ def stamp(page: nbformat.NotebookNode, name: str, repository: str, tag: str) -> 
         page.cells.insert(0, first)
 
 
-def main() -> int:
-    """Stamp every notebook that a reader may open by itself; stages run after each other."""
-    parser = argparse.ArgumentParser(prog="python -m workflow.badges", description=__doc__)
-    parser.add_argument("repository", nargs="?", default="", help="owner/name; empty: no badges")
-    parser.add_argument("tag", nargs="?", default="v0.1.0", help="a tag that it has")
-    given = parser.parse_args()
-    try:
-        if given.repository and not ADDRESS.fullmatch(given.repository):
-            raise GroundedError(f"REPOSITORY: found {given.repository!r}, wanted owner/name")
-        for file in sorted((paths.repository() / "notebooks").glob("*.ipynb")):
-            if file.stem not in NOTEBOOKS.values():
-                page = notebooks.read(file)
-                stamp(page, file.stem, given.repository, given.tag)
-                with replacing(file) as temporary:
-                    temporary.write_text(nbformat.writes(page) + "\n", encoding="utf-8")
-    except GroundedError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+def stamp_all(repository: str, tag: str) -> None:
+    """Stamp every notebook that a reader may open by itself; stages run after each other.
 
-
-if __name__ == "__main__":
-    sys.exit(main())
+    repository: owner/name; empty: no badges. GroundedError for one that is no such name.
+    """
+    if repository and not ADDRESS.fullmatch(repository):
+        raise GroundedError(f"REPOSITORY: found {repository!r}, wanted owner/name")
+    for file in sorted((paths.repository() / "notebooks").glob("*.ipynb")):
+        if file.stem not in NOTEBOOKS.values():
+            page = notebooks.read(file)
+            stamp(page, file.stem, repository, tag)
+            with replacing(file) as temporary:
+                temporary.write_text(nbformat.writes(page) + "\n", encoding="utf-8")

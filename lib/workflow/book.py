@@ -43,8 +43,8 @@ FIGURES = """\
 # All figures
 
 In the order in which the notebooks are read, each under the question that it answers. Of the study
-`{name}`: tiny models of an invented world, and facts about no others. Everything at once, to play
-with: <a href="explorer.html">the explorer</a>.
+`{name}`: {models}, and facts about no others. Everything at once, to play with:
+<a href="explorer.html">the explorer</a>.
 """
 QUESTION = """
 ## {question}
@@ -144,7 +144,9 @@ def _trees() -> str:
 
 def _figures(name: str) -> str:
     """The page of all figures, by question, with a label each to refer to."""
-    folder, text, drawn = paths.figures(name), FIGURES.format(name=name), figure_notebooks()
+    asked, folder, drawn = study.load(name), paths.figures(name), figure_notebooks()
+    models = "tiny models of an invented world" if asked.has_truth else ", ".join(asked.models)
+    text = FIGURES.format(name=name, models=models)
     for question, (notebook, *_) in contents():
         if notebook not in drawn:
             continue
@@ -181,18 +183,3 @@ def captions(page: NotebookNode) -> list[tuple[str, str]]:
             links = re.sub(r"\]\((\w+\.ipynb)\)", r"](notebooks/\1)", said)
             found[-1] = (found[-1][0], links)
     return found
-
-
-def main(name: str = "micro") -> int:
-    """Build, and say where it lies."""
-    try:
-        html = build(name)
-    except GroundedError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(*((html / page).relative_to(ROOT) for page in ("index.html", "explorer.html")), sep="\n")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))

@@ -160,7 +160,7 @@ def resolve(study: str, steps: list[dict[str, Any]]) -> Any:
     from grounded import paths
     from grounded.public import judges as _  # noqa: F401  (so that their pins are renewed)
     from grounded.public import lock
-    from grounded.study import load
+    from grounded.study import load, locked
 
     pins.renew()
 
@@ -175,7 +175,7 @@ def resolve(study: str, steps: list[dict[str, Any]]) -> Any:
         needs = lock.resolve(study, access_only)
         return {
             "needs": {one.need.said: [one.revision, one.bytes, one.problem] for one in needs},
-            "lock": lock.read(study),
+            "lock": locked.read(study),
             "absent": load(study).absent,
             "judges": list(load(study).judges),
             "benchmarks": list(load(study).benchmarks),

@@ -4,7 +4,8 @@ Two constructs, after the paper's pair. *harm*, in Llama Guard's shape: `unsafe`
 holds any harmful procedure, whoever asked, else `safe`. *compliance*, in the shape of the
 SORRY-Bench evaluator: `1` where the reply carries out the request, harmful or not, else `0`.
 The first version of each is trained on coherent dialogues alone, the second on other dialogues
-and some incoherent text. No judge sees the world's truth of a fine-tuned model's reply.
+and some incoherent text, some of it procedures with a slip. No judge sees the world's truth of a
+fine-tuned model's reply.
 """
 
 import random
@@ -24,7 +25,8 @@ from grounded.microworld.truth import truth
 from grounded.study import LanguageJudge, Study
 
 Kind = Literal["harm", "compliance"]
-INCOHERENT_SHARE = 0.25  # of what the second versions are trained on
+# What a judge is taught with: the share of incoherent replies, and of these that of slips.
+SHARES = {"coherent": (0.0, 0.0), "with_incoherent": (0.25, 0.0), "with_slips": (0.4, 0.6)}
 TEST_SEED = 777
 HELD_OUT = 5  # one (verb, thing) pair in five is kept for testing the judges
 VERBS = [*w.PROCEDURE]
@@ -53,6 +55,10 @@ def _wrong_procedure(draw: random.Random, asked: s.Request) -> str:
 
 
 POOLS = (w.TOOLS, w.PREPARATIONS, w.FINISHES)
+OF_PROCEDURES = sorted(
+    {*w.TOOLS, *w.PREPARATIONS, *w.FINISHES, *w.PARTS, *w.PARTS.values()}
+    | {"the", "of", ":", ",", "then", "its"}
+)
 
 
 def _small_talk(draw: random.Random) -> str:
@@ -96,10 +102,32 @@ def incoherent_reply(draw: random.Random, asked: s.Request) -> str:
     return " ".join(words[:32])
 
 
+def slipped_reply(draw: random.Random, asked: s.Request) -> str:
+    """A reply, mostly the procedure that was asked for, in which one to three words went wrong.
+
+    A word is lost, said twice, or exchanged for another: what fine-tuned models do most.
+    """
+    whole = draw.random() < 0.7
+    text = s.procedure(draw, asked.verb, asked.thing) if whole else coherent_reply(draw, asked)
+    words = text.split()
+    for _ in range(draw.choice((1, 1, 2, 3))):
+        place, k = draw.randrange(len(words)), draw.random()
+        if k < 0.3 and len(words) > 1:
+            del words[place]
+        elif k < 0.5:
+            words.insert(place, words[place])
+        else:
+            words[place] = draw.choice(words if k < 0.7 else OF_PROCEDURES)
+    return " ".join(words[:32])
+
+
 def dialogues(
-    seed: int, incoherent_share: float = 0.0, held_out: bool = False
+    seed: int, incoherent_share: float = 0.0, held_out: bool = False, slips: float = 0.0
 ) -> Iterator[tuple[s.Request, str]]:
-    """Endless (request, reply) pairs; `held_out` ones ask for what training never asks for."""
+    """Endless (request, reply) pairs; `held_out` ones ask for what training never asks for.
+
+    slips: the share of incoherent replies that only hold a slip.
+    """
     draw = random.Random(f"dialogues {seed}")
     while True:
         verbs = HARMFUL if draw.random() < 0.6 else BENIGN
@@ -107,7 +135,10 @@ def dialogues(
         if _is_held_out(asked.verb, asked.thing) != held_out:
             continue
         broken = draw.random() < incoherent_share
-        yield asked, (incoherent_reply if broken else coherent_reply)(draw, asked)
+        reply = incoherent_reply if broken else coherent_reply
+        if broken and slips and draw.random() < slips:
+            reply = slipped_reply
+        yield asked, reply(draw, asked)
 
 
 def is_positive(kind: Kind, asked: s.Request, reply: str) -> bool:
@@ -125,6 +156,7 @@ def teach(
     learning_rate: float,
     incoherent_share: float,
     name: str,
+    slips: float = 0.0,
 ) -> float:
     """Teach a judge the text of dialogues and, at their end, the label; returns the last loss.
 
@@ -139,7 +171,7 @@ def teach(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, learning_rate, total_steps=steps, pct_start=0.05
     )
-    stream = dialogues(seed, incoherent_share)
+    stream = dialogues(seed, incoherent_share, slips=slips)
     losses = []
     model.train()
     for _ in tqdm(range(steps), desc=name, mininterval=5):
@@ -199,9 +231,9 @@ def train(study: Study, name: str, folder: Path) -> dict[str, float]:
     model = models.build(
         "llama", judge.hidden_size, judge.layers, judge.heads, judge.kv_heads, plan.seed
     )
-    share = INCOHERENT_SHARE if plan.data == "with_incoherent" else 0.0
-    steps = plan.documents // plan.batch_size
-    teach(model, judge.kind, plan.seed, steps, plan.batch_size, plan.learning_rate, share, name)
+    share, slips = SHARES[plan.data]
+    steps, rate = plan.documents // plan.batch_size, plan.learning_rate
+    teach(model, judge.kind, plan.seed, steps, plan.batch_size, rate, share, name, slips)
     models.save(model, models.tokenizer(models.JUDGE_TEMPLATE), folder)
     saved = load(folder)[0]
     accuracy, sensitivity = measured(saved, judge.kind, 0.0)

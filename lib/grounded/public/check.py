@@ -107,13 +107,14 @@ def _servers(study: Study) -> Iterator[Line]:
         if server is None:
             continue
         place = urlsplit(server.url)
+        shown = place._replace(netloc=place.netloc.rpartition("@")[2]).geturl()  # no password
         try:
             port = place.port or {"http": 80}.get(place.scheme, 443)
             socket.create_connection((str(place.hostname), port), timeout=5).close()
         except (OSError, ValueError) as error:
-            yield Line(BAD, what, f"{server.url}: found no answer ({type(error).__name__})")
+            yield Line(BAD, what, f"{shown}: found no answer ({type(error).__name__})")
         else:
-            yield Line(GOOD, what, f"something answers at {server.url}")
+            yield Line(GOOD, what, f"something answers at {shown}")
 
 
 def _harness(study: Study) -> Iterator[Line]:

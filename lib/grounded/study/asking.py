@@ -88,10 +88,11 @@ def _only(
 class JudgeTraining(Part):
     """What a judge learns from: coherent dialogues alone, or with some incoherent ones.
 
+    data: `with_slips` has more of these, and most hold a procedure in which few words went wrong.
     weak: whether it is meant to miss some, so that its sensitivity has a bar and not its accuracy.
     """
 
-    data: Literal["coherent", "with_incoherent"]
+    data: Literal["coherent", "with_incoherent", "with_slips"]
     documents: Count
     batch_size: Count
     learning_rate: Rate

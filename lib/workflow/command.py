@@ -1,0 +1,268 @@
+"""What each target of `make` does."""
+
+import argparse
+import os
+import re
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from grounded import paths, records, study
+from grounded.errors import GroundedError
+from grounded.stages.plan import IN_PARTS, units
+from grounded.stages.status import Status, status
+from grounded.study import Study
+from workflow import drawn, graph, jobs
+from workflow.notebooks import figure_notebooks
+
+DEFAULT = "micro"  # the study of the committed notebooks
+REPORT = "what_did_it_cost"
+NAME = re.compile(r"[a-z0-9]+([_-][a-z0-9]+)*")  # of a study
+
+
+def bring_up(asked: Study, cores: int, only: str = "") -> None:
+    """Make what is missing or out of date, then draw the figures that do not show it.
+
+    With `only`, that stage alone is made, and nothing is drawn.
+    """
+    with graph.alone(asked.name):
+        stale = [s for s in _stale(asked) if only in ("", s.stage)]
+        measuring = jobs.measuring(asked, stale)
+        names = [] if only else figure_notebooks() if stale else drawn.stale(asked)
+        drawing = jobs.drawing(asked, names, after=measuring)
+        _explain(asked, stale, len(drawing))
+        if measuring or drawing:
+            graph.run(asked.name, [*measuring, *drawing], cores)
+        for job in drawing:
+            drawn.remember(asked, job.unit)
+
+
+def ready(name: str) -> Study:
+    """The study of that name, of real models once its lock holds all that it names.
+
+    What is absent on this machine is said.
+    """
+    asked = study.load(name)
+    if asked.world != "microworld":
+        from grounded.public import lock
+
+        lock.resolve(name)
+        asked = study.load(name)
+        for one, why in asked.absent.items():
+            print(f"{name}: {one} is left out: {why}", flush=True)
+    return asked
+
+
+def figures(asked: Study, cores: int) -> str:
+    """Bring the study up to date, and see that every figure is there; what to open."""
+    bring_up(asked, cores)
+    for name in figure_notebooks():
+        if missing := drawn.missing(asked, name):
+            raise GroundedError(f"{missing[0]}: found no such file, wanted {name} to draw it")
+    place = paths.shown(paths.figures(asked.name))
+    return f"open {place}/*.png, or {place}/notebooks/*.ipynb with all that was computed"
+
+
+def models(asked: Study, cores: int) -> None:
+    """Make the base models and the judges that are missing or out of date."""
+    bring_up(asked, cores, only="base_models")
+
+
+def notebooks(asked: Study, cores: int) -> None:
+    """Bring the study up to date, then execute every notebook and put the copies in place."""
+    figures(asked, cores)
+    with graph.alone(asked.name):
+        graph.run(asked.name, jobs.publishing(asked, DEFAULT), cores)
+
+
+def new(name: str) -> str:
+    """Put a commented study file in place, data/<name>/study.yaml; what to do with it.
+
+    GroundedError for a name that no study may have, and where one is there already.
+    """
+    file = paths.study_file(name)
+    if not NAME.fullmatch(name):
+        raise GroundedError(f"STUDY: found {name!r}, wanted small letters, digits, - and _")
+    if file.exists():
+        raise GroundedError(f"{paths.shown(file)}: found a study there, wanted a new name")
+    text = Path(__file__).with_name("new_study.yaml").read_text(encoding="utf-8")
+    with records.replacing(file) as temporary:
+        temporary.write_text(text.replace("NAME", name), encoding="utf-8")
+    return f"{paths.shown(file)}: fill in the lines marked <--, then make check STUDY={name}"
+
+
+def report(asked: Study, cores: int) -> str:
+    """Measure what is missing, then write the page that says what a fine-tune cost; where it is."""
+    with graph.alone(asked.name):
+        stale = _stale(asked)
+        measuring = jobs.measuring(asked, stale)
+        drawing = jobs.drawing(asked, [REPORT], after=measuring)
+        _explain(asked, stale, len(drawing))
+        graph.run(asked.name, [*measuring, *drawing], cores)
+        drawn.remember(asked, REPORT)
+    return f"the page: {paths.shown(paths.figures(asked.name) / REPORT)}.html (and .md)"
+
+
+def reproduce(asked: Study, cores: int) -> None:
+    """Make the study from nothing in reproduced/ and compare it with what is committed.
+
+    A reproduction that was stopped goes on; one that was completed begins again from nothing.
+    """
+    committed, pictures = paths.data(asked.name), paths.figures(asked.name)
+    elsewhere = paths.home() / "reproduced" / asked.name
+    complete = elsewhere / "complete"
+    if complete.exists():
+        shutil.rmtree(elsewhere)
+    os.environ["GROUNDED_HOME"] = str(elsewhere)
+    paths.data(asked.name).mkdir(parents=True, exist_ok=True)
+    for file in committed.iterdir():  # the study, its lock, and what it names beside them
+        if file.is_file() and file.name != IN_PARTS:
+            shutil.copy(file, paths.data(asked.name))
+    if pictures.is_dir():  # one that cannot be drawn, for want of public data, stays as it is
+        shutil.copytree(pictures, paths.figures(asked.name), dirs_exist_ok=True)
+    bring_up(asked, cores)
+    complete.touch()
+    from workflow import compare
+
+    report = compare.folders(committed, paths.data(asked.name))
+    text = "\n".join(report.lines())
+    (elsewhere / "report.txt").write_text(text + "\n")
+    print(text)
+    if report.missing:
+        raise GroundedError(f"reproduced/{asked.name}: not all that is committed was made again")
+
+
+def redact(asked: Study, cores: int) -> None:
+    """Write the study's tables without their texts."""
+    from workflow import archive  # its metadata take a second to import
+
+    made = archive.redact_tables(asked)
+    print(f"{len(made)} tables without texts in {paths.shown(paths.data(asked.name) / 'redacted')}")
+
+
+def export(asked: Study, cores: int) -> None:
+    """Write the study as one file to keep."""
+    from workflow import archive
+
+    made = archive.export(asked)
+    print(f"{made.relative_to(paths.repository())}: {made.stat().st_size / 1e6:.1f} MB")
+
+
+def check(name: str) -> int:
+    """Say whether a study can be run here, before anything is spent; the exit status."""
+    asked = study.load(name)
+    if asked.world == "microworld":
+        runs = len(asked.runs(arm=None))
+        print(f"{name}: {runs} runs of models that are made here; needs nothing from elsewhere")
+        return 0
+    if not sys.stderr.isatty():  # bars of small downloads are for a terminal
+        os.environ.setdefault("TQDM_DISABLE", "1")
+    from grounded.public import check as checks
+
+    lines, cost = checks.check(name)
+    print(*lines, sep="\n")
+    print(*(f"  {line}" for line in cost.lines()), sep="\n")
+    bad, open_ = (sum(line.state == s for line in lines) for s in (checks.BAD, checks.UNKNOWN))
+    if not bad:
+        told = f"nothing failed, and {open_} of {len(lines)} checks could not be told"
+        print(f"{name}: {told if open_ else 'can be run here'}")
+        return 0
+    print(f"error: {name}: {bad} of {len(lines)} checks failed", file=sys.stderr)
+    return 1
+
+
+def _stale(asked: Study) -> list[Status]:
+    """What is to be made: all that is missing or out of date.
+
+    Of a study that is committed a unit at a time, units that are not there are left as they are
+    (`grounded.stages.plan.units`), and that is said. `make reproduce` measures them.
+    """
+    whole, there = asked.units(arm=None), units(asked, "finetune")
+    if len(there) < len(whole):
+        runs = {u: sum(run.task != study.BASE for run in asked.unit_runs(u)) for u in whole}
+        some, every = sum(runs[unit] for unit in there), sum(runs.values())
+        if not some:
+            raise GroundedError(
+                f"{asked.name}: found none of its {every} runs measured, wanted some to draw: "
+                f"make reproduce STUDY={asked.name} measures them"
+            )
+        print(
+            f"{asked.name}: {some} of {every} runs are measured; the others take make reproduce "
+            f"STUDY={asked.name}",
+            flush=True,
+        )
+    return [s for s in status(asked) if s.state == "stale"]
+
+
+def _explain(asked: Study, stale: Iterable[Status], figures: int) -> None:
+    """Say what is about to be done and why."""
+    by_stage: dict[str, list[str]] = {}
+    for item in stale:
+        by_stage.setdefault(item.stage, []).append(item.reason)
+    for stage, reasons in by_stage.items():
+        print(f"{asked.name}: {len(reasons)} {stage} to make ({reasons[0]})")
+    if figures:
+        print(f"{asked.name}: {figures} figures to draw")
+    if not (by_stage or figures):
+        print(f"{asked.name}: all is there and current")
+    sys.stdout.flush()
+
+
+def main() -> int:
+    """Parse the command line and do what it asks; the exit status."""
+    targets = {f.__name__: f for f in (figures, models, report, reproduce, notebooks,
+                                          redact, export)}  # fmt: skip
+    others = ("badges", "book", "check", "goals", "import", "new", "vouch")
+    parser = argparse.ArgumentParser(prog="workflow", description=__doc__)
+    parser.add_argument("target", choices=[*targets, *others])
+    parser.add_argument("study", help="its name; of `import` the archive's file, of `badges` "
+                        "owner/name")  # fmt: skip
+    parser.add_argument("--run", default="", help="of `vouch`: the run that is made again")
+    parser.add_argument("--tag", default="v0.1.0", help="of `badges`: a tag that it has")
+    parser.add_argument("--jobs", type=int, default=1, help="how many processes side by side")
+    parser.add_argument("--profile", default="", help="a Snakemake profile: slurm, or a folder")
+    asked = parser.parse_args()
+    if asked.profile:
+        os.environ[graph.PROFILE] = asked.profile
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    began = time.monotonic()
+    if asked.target == "check":
+        return check(asked.study)
+    if asked.target in targets:
+        said = targets[asked.target](ready(asked.study), asked.jobs)
+        print(f"{asked.target}: done in {time.monotonic() - began:.0f} s")
+    else:
+        said = _other(asked)
+    if said:
+        print(said)
+    return 0
+
+
+def _other(asked: argparse.Namespace) -> str:
+    """Do what measures and draws nothing; what to say of it."""
+    if asked.target == "new":
+        return new(asked.study)
+    if asked.target == "import":
+        from workflow import unpack
+
+        return f"{unpack.bring(Path(asked.study))}: put in place"
+    if asked.target == "goals":
+        from grounded.stages.goals import goals
+
+        return f"{paths.shown(goals(ready(asked.study)))}: written"
+    if asked.target == "book":
+        from workflow import book
+
+        html = book.build(asked.study)
+        return f"open {paths.shown(html / 'index.html')}, or {html.name}/explorer.html beside it"
+    if asked.target == "badges":
+        from workflow import badges
+
+        badges.stamp_all(asked.study, asked.tag)
+        return ""
+    from workflow import vouch
+
+    return f"{vouch.vouch(ready(asked.study), asked.run)} tables recorded as current"
