@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from importlib import import_module
 
 import pytest
 import tiny_models as tiny
@@ -16,6 +17,7 @@ from grounded import loading
 from grounded.errors import GroundedError
 from grounded.examples import IGNORED
 from grounded.finetune import Start, batch_loss
+from grounded.methods import stop_at
 from grounded.public.tasks import Example
 from grounded.study import Run
 from grounded.study.parts import Training
@@ -97,16 +99,31 @@ def test_every_example_is_seen_once_an_epoch_in_batches_of_like_length(each):
     assert len(list(batches)) == len(batches) == 12 * math.ceil(8 / each) + math.ceil(4 / each)
 
 
-def test_a_device_batch_that_does_not_divide_the_batch_leaves_it_as_it_is(folder, tmp_path):
-    rows = [
-        training.train(begin(folder, device_batch_size=each), tmp_path / str(each))
-        for each in (None, 3)
-    ]
-    assert all(list(found["step"]) == [4, 8] for found in rows)
+@pytest.mark.parametrize(("method", "knob"), [("lora", None), ("full", None), ("dpo", 0.1)])
+def test_a_device_batch_that_does_not_divide_the_batch_leaves_it_as_it_is(
+    folder, tmp_path, method, knob
+):
+    train = import_module(f"grounded.methods.{method}").finetune
+
+    def rows_of(name, **changes):
+        start = begin(folder, **changes)
+        (tmp_path / name).mkdir()
+        return train(replace(start, run=replace(start.run, knob=knob)), tmp_path / name)
+
+    whole, parts, again = rows_of("whole"), rows_of("parts", device_batch_size=3), rows_of("again")
+    assert list(whole["step"]) == list(parts["step"]) == [4, 8]
     for name in ("loss", "update_norm"):
-        assert list(rows[1][name]) == pytest.approx(list(rows[0][name]), rel=1e-3)
-    again = training.train(begin(folder), tmp_path / "again")
-    assert list(again["adapter"]) == list(rows[0]["adapter"])
+        assert list(parts[name]) == pytest.approx(list(whole[name]), rel=1e-3)
+    assert list(again["adapter"]) == list(whole["adapter"])
+
+
+def test_a_measured_step_that_training_does_not_reach_is_an_error(folder, tmp_path):
+    start = replace(begin(folder), steps={8: 2.0, 9: 2.25})
+    with pytest.raises(GroundedError, match="found the end of training at step 8, wanted step 9"):
+        training.train(start, tmp_path / "short")
+    stop = stop_at.Stop(4, lambda model: True)
+    found = training.train(start, tmp_path / "stopped", callbacks=[stop])
+    assert list(found["step"]) == [4]
 
 
 def test_it_learns(folder, tmp_path):

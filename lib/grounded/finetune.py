@@ -92,8 +92,8 @@ def train(
     task's loss, the model and the step (from 0) to the loss of that step. callbacks: the
     trainer's; where one stops it, that step is a checkpoint too. save: writes an ordinary adapter
     of the unchanged base model; default the adapter as it is.
-    GroundedError where the number of examples is not the study's, max_length would cut one, or
-    the loss is no longer a number.
+    GroundedError where max_length would cut an example, the loss is no longer a number, or the
+    training ends before a measured step with nothing that stopped it.
     """
     model, tokenizer = loaded or start.load()
     if model.device.type == "cpu" and model.dtype == torch.bfloat16:
@@ -105,7 +105,9 @@ def train(
     adapted = (adapt or plain_adapter(start))(model)
     saver = Saver(start, folder, save or save_adapter)
     settings = arguments(start, folder, model.device)
-    each = settings.per_device_train_batch_size
+    # here it need not divide the batch: `Batches` cuts it
+    each = min(training.device_batch_size or training.batch_size, training.batch_size)
+    settings.per_device_train_batch_size = each
     settings.gradient_accumulation_steps = math.ceil(training.batch_size / each)
     trainer = FastTrainer(
         model=adapted,
@@ -296,14 +298,19 @@ def completion_loss(
 
 
 def arguments(start: Start, folder: Path, device: torch.device) -> SFTConfig:
-    """How every run is trained, as TRL reads it; the callback `Saver` logs and saves."""
+    """How every run is trained, as TRL reads it; the callback `Saver` logs and saves.
+
+    As many examples at a time as device_batch_size says, or fewer, so that they divide the batch:
+    the trainer's own batches would be larger or smaller than the study's otherwise.
+    """
     training, cuda = start.training, device.type == "cuda"
-    each = min(training.device_batch_size or training.batch_size, training.batch_size)
+    most = min(training.device_batch_size or training.batch_size, training.batch_size)
+    each = next(size for size in range(most, 0, -1) if training.batch_size % size == 0)
     return SFTConfig(
         output_dir=str(folder),
         num_train_epochs=training.epochs,
         per_device_train_batch_size=each,
-        gradient_accumulation_steps=math.ceil(training.batch_size / each),
+        gradient_accumulation_steps=training.batch_size // each,
         learning_rate=start.run.learning_rate,
         lr_scheduler_type=training.schedule,
         weight_decay=training.weight_decay,
@@ -378,3 +385,18 @@ class Saver(TrainerCallback):
                 f"number (learning rate {self.run.learning_rate:g})"
             )
         self.rows[-1]["loss"] = logs["loss"]
+
+    def on_train_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: Any,
+    ) -> None:
+        """GroundedError where it came to its end, not stopped, and left out a measured step."""
+        missing = sorted({*self.steps} - {row["step"] for row in self.rows})
+        if missing and state.global_step >= state.max_steps:
+            raise GroundedError(
+                f"{self.run.id}: checkpoints: found the end of training at step "
+                f"{state.global_step}, wanted step {', '.join(map(str, missing))} as well"
+            )
