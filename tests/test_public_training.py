@@ -8,6 +8,7 @@ import pytest
 import tiny_models as tiny
 import torch
 from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
 from standins import wheels as stand_ins
 from transformers import AutoTokenizer
 
@@ -18,6 +19,7 @@ from grounded.errors import GroundedError
 from grounded.examples import IGNORED
 from grounded.finetune import Start, batch_loss
 from grounded.methods import stop_at
+from grounded.public import adapters
 from grounded.public.tasks import Example
 from grounded.study import Run
 from grounded.study.parts import Training
@@ -167,13 +169,92 @@ def test_the_row_that_cannot_be_read_is_named(folder):
 def test_the_norm_of_the_update_is_that_of_the_merged_weights(how):
     base = tiny.model()
     base.tie_weights()
-    before = {name: one.clone() for name, one in base.named_parameters()}
+    before = copied(base)
     torch.manual_seed(0)
     adapted = get_peft_model(base, LoraConfig(r=3, lora_alpha=6, **how))
     for name, weight in adapted.named_parameters():
         if "lora_" in name:
             torch.nn.init.normal_(weight, std=0.2)
     found = training.update_norm(adapted)
-    after = dict(adapted.merge_and_unload().named_parameters())
-    moved = sum(float((after[n] - before[n]).double().square().sum()) for n in before if n in after)
-    assert found == pytest.approx(math.sqrt(moved), rel=1e-3) and found > 0
+    assert found == pytest.approx(moved(before, adapted.merge_and_unload()), rel=1e-3) and found > 0
+
+
+def copied(model):
+    return {name: one.detach().clone() for name, one in model.named_parameters()}
+
+
+def moved(before, model):
+    """How far a model's weights are from those."""
+    after = copied(model)
+    squares = [(after[n] - before[n]).double().square().sum() for n in before if n in after]
+    return math.sqrt(float(sum(squares)))
+
+
+def biased(tied):
+    """A tiny model with biases."""
+    torch.manual_seed(0)
+    settings = tiny.model().config.to_dict() | {"attention_bias": True, "tie_word_embeddings": tied}
+    return tiny.LlamaForCausalLM(tiny.LlamaConfig(**settings)).eval()
+
+
+WHOLE_PARTS = [
+    {"modules_to_save": ["norm", "input_layernorm", "embed_tokens", "lm_head"]},
+    {"modules_to_save": ["embed_tokens"], "tied": True},
+    {"trainable_token_indices": {"embed_tokens": [3, 7]}},
+    {"trainable_token_indices": {"embed_tokens": [3, 7]}, "tied": True},
+    {"bias": "all"},
+    {"lora_bias": True},
+]
+
+
+def trained_elsewhere(folder, how):
+    """A folder with an adapter of which every part has been trained; the base model of it."""
+    how = dict(how)
+    tied = how.pop("tied", False)
+    base = biased(tied)
+    torch.manual_seed(1)
+    adapted = get_peft_model(biased(tied), LoraConfig(r=2, target_modules=["q_proj"], **how))
+    for weight in adapted.parameters():
+        if weight.requires_grad:
+            weight.data += 0.3 * torch.randn_like(weight)
+    adapted.save_pretrained(folder)
+    return base
+
+
+@pytest.mark.parametrize("how", WHOLE_PARTS)
+def test_an_adapter_with_whole_parts_is_worn_measured_and_taken_off(tmp_path, how):
+    base = trained_elsewhere(tmp_path, how)
+    before, ids = copied(base), torch.tensor([[3, 7, 9, 20]])
+    with torch.no_grad():
+        bare = base(ids).logits
+        worn = adapters.put_on(base, tmp_path)
+        norm = training.update_norm(worn.model, worn.own)
+        wearing = worn.model(ids).logits
+        worn.take_off()
+        assert base(ids).logits.equal(bare)
+        merged = adapters.put_on(base, tmp_path).model.merge_and_unload()
+        torch.testing.assert_close(merged(ids).logits, wearing, atol=1e-4, rtol=1e-4)
+    assert (wearing - bare).abs().max() > 0.01
+    assert norm == pytest.approx(moved(before, merged), rel=1e-4) and norm > 0
+
+
+@pytest.mark.parametrize("how", WHOLE_PARTS)
+def test_what_is_not_a_number_is_found_in_every_part_of_an_adapter(tmp_path, how):
+    base, file = trained_elsewhere(tmp_path, how), tmp_path / adapters.WEIGHTS
+    weights = load_file(file)
+    for name in weights:
+        broken = weights[name].clone()
+        broken.view(-1)[-1] = math.nan
+        save_file(weights | {name: broken}, file)
+        with pytest.raises(GroundedError, match="not finite"):
+            adapters.put_on(base, tmp_path)
+    ids = torch.tensor([[3, 7]])
+    assert base(ids).logits.equal(biased(how.get("tied", False))(ids).logits)
+
+
+def test_an_adapter_that_changes_its_base_is_refused(tmp_path):
+    base = trained_elsewhere(tmp_path, {"init_lora_weights": "pissa"})
+    before = copied(base)
+    with pytest.raises(GroundedError, match="init_lora_weights: pissa changes the base; merge it"):
+        adapters.put_on(base, tmp_path)
+    assert moved(before, base) == 0

@@ -7,7 +7,7 @@ hands to `train`. A method is a module of `grounded.methods`.
 import copy
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ import torch
 from datasets import Dataset
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
+from peft.tuners.trainable_tokens import TrainableTokensLayer
+from peft.utils.other import ModulesToSaveWrapper
 from safetensors.torch import save_file
 from torch.utils.data import DataLoader
 from transformers import (
@@ -38,6 +40,7 @@ from grounded.study.parts import Training
 
 WEIGHTS = "adapter_model.safetensors"
 Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase]
+Moved = tuple[torch.Tensor, torch.Tensor]  # a weight as it is now, and as it was
 
 
 @dataclass(frozen=True)
@@ -188,18 +191,37 @@ def batch_loss(
 
 
 @torch.no_grad()
-def update_norm(model: torch.nn.Module) -> float:
-    """The Frobenius norm of what LoRA adds to the weights, over all layers; 0 before training.
+def update_norm(model: torch.nn.Module, own: Iterable[Moved] = ()) -> float:
+    """The Frobenius norm of what an adapter adds to all the weights; 0 before training.
 
-    Of each layer from its factors, so that no full matrix is formed. Adapters of embeddings and
-    DoRA (whose magnitudes change the weights that the factors leave alone) are counted, too.
+    Of each LoRA layer from its factors, so that no full matrix is formed. Adapters of embeddings,
+    DoRA (whose magnitudes change the weights that the factors leave alone), modules that are saved
+    whole and tokens that are trained alone are counted, too.
+    own: weights of the model itself that have changed, such as biases.
     """
-    total = 0.0
+    moved = dict([*own, *_replaced(model)])  # tied weights are one
+    total = sum(float(((n.double() - b.double()) ** 2).sum()) for n, b in moved.items())
     for layer in model.modules():
         if isinstance(layer, LoraLayer):
             for name, scale in layer.scaling.items():
                 total += _squared(layer, name, float(scale))
     return math.sqrt(max(total, 0.0))
+
+
+def _replaced(model: torch.nn.Module) -> Iterator[Moved]:
+    """The weights that an adapter has in place of the model's, and those; a LoRA bias, and 0."""
+    for module in model.modules():
+        if isinstance(module, LoraLayer):
+            for name, up in module.lora_B.items():
+                if (bias := getattr(up, "bias", None)) is not None:
+                    yield module.scaling[name] * bias, torch.zeros_like(bias)
+        elif isinstance(module, ModulesToSaveWrapper):
+            for name in module.active_adapters:
+                pair = (module.modules_to_save[name], module.original_module)
+                yield from zip(*(one.parameters() for one in pair), strict=True)
+        elif isinstance(module, TrainableTokensLayer) and module.tied_adapter is None:
+            for name, now in module.trainable_tokens_delta.items():
+                yield now, module.get_base_layer().weight[module.token_indices[name]]
 
 
 def _squared(layer: LoraLayer, name: str, scale: float) -> float:

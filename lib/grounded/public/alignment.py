@@ -187,7 +187,7 @@ def merged(start: Path, adapter_folder: Path) -> Path:
     if (place / "config.json").is_file():
         return place
     model, words = loading.load(start, torch.float32)
-    made = adapters.put_on(model, adapter_folder).merge_and_unload()
+    made = adapters.put_on(model, adapter_folder).model.merge_and_unload()
     unfinished = place.with_name(f".{place.name}.{os.getpid()}")
     shutil.rmtree(unfinished, ignore_errors=True)
     made.to(torch.bfloat16).save_pretrained(unfinished)
