@@ -10,7 +10,9 @@ import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from standins import wheels as stand_ins
-from transformers import AutoTokenizer
+from tokenizers import Tokenizer, decoders, pre_tokenizers
+from tokenizers.models import BPE
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from grounded import examples as batching
 from grounded import finetune as training
@@ -134,18 +136,54 @@ def test_it_learns(folder, tmp_path):
     assert found["loss"].iloc[1] < found["loss"].iloc[0] / 2
 
 
-def test_a_completion_that_shares_a_token_with_its_prompt_is_learnt(bytewise):
-    tokens, labels = batching.rendered(Example("a", "\n\nb", ""), bytewise, {}, "row 1")
-    both = bytewise.convert_tokens_to_ids("ĊĊ")
-    place = tokens.index(both)  # the end of the prompt and the beginning of the completion
-    assert labels[: place + 1] == [IGNORED] * (place + 1)
-    assert labels[place + 1 :] == tokens[place + 1 :]
-    assert bytewise.decode(labels[place + 1 :]) == "\nb<|im_end|>"
+SPACED = (
+    "{% for m in messages %}{{ m['role'] + ': ' + m['content'] }}"
+    "{{ eos_token if m['role'] == 'assistant' else '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}"
+)
+
+
+@pytest.fixture(scope="module")
+def joined():
+    """A tokenizer of bytes in which ` yes` is one token, and a template that ends in a space."""
+    merged = ["es", "yes", "Ġyes"]
+    vocabulary = [*sorted(pre_tokenizers.ByteLevel.alphabet()), *merged, "<end>"]
+    merges = [("e", "s"), ("y", "es"), ("Ġ", "yes")]
+    core = Tokenizer(BPE({word: i for i, word in enumerate(vocabulary)}, merges))
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    made = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<end>")
+    made.chat_template = SPACED
+    return made
+
+
+def rendered(words, prompt, completion):
+    """The tokens of the prompt, and what is learnt as text."""
+    tokens, labels = batching.rendered(Example(prompt, completion, ""), words, {}, "row 1")
+    learnt = [one for one in labels if one != IGNORED]
+    asked = len(tokens) - len(learnt)
+    assert labels == [IGNORED] * asked + tokens[asked:]
+    return tokens[:asked], words.decode(learnt)
+
+
+@pytest.mark.parametrize(
+    ("name", "completion", "end"),
+    [("bytewise", "\n\nb", "<|im_end|>"), ("joined", "yes", "<end>"), ("joined", "es", "<end>")],
+)
+def test_a_completion_is_learnt_whole_after_the_prompt_as_it_is_asked(
+    request, name, completion, end
+):
+    words = request.getfixturevalue(name)
+    asked, learnt = rendered(words, "a yes", completion)
+    assert learnt == completion + end
+    chat = [{"role": "user", "content": "a yes"}]
+    prompt = words.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+    assert asked == words(prompt, add_special_tokens=False)["input_ids"]
+    assert words.decode(asked) == prompt
 
 
 def test_nothing_after_the_end_token_is_learnt(bytewise):
-    _, labels = batching.rendered(Example("a", "b", ""), bytewise, {}, "row 1")
-    assert bytewise.decode([one for one in labels if one != IGNORED]) == "b<|im_end|>"
+    assert rendered(bytewise, "a", "b")[1] == "b<|im_end|>"
 
 
 def test_the_row_that_cannot_be_read_is_named(folder):
