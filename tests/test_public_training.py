@@ -1,6 +1,7 @@
 """Training of real models: the loss and its gradients are the plain ones, whatever is left out."""
 
 import math
+import re
 from dataclasses import replace
 from importlib import import_module
 
@@ -128,6 +129,21 @@ def test_a_measured_step_that_training_does_not_reach_is_an_error(folder, tmp_pa
     stop = stop_at.Stop(4, lambda model: True)
     found = training.train(start, tmp_path / "stopped", callbacks=[stop])
     assert list(found["step"]) == [4]
+
+
+@pytest.mark.parametrize(("method", "knob"), [("lora", None), ("full", None), ("dpo", 0.1)])
+def test_a_bar_shows_the_steps_of_a_run_that_has_a_label(folder, tmp_path, capsys, method, knob):
+    start = begin(folder)
+    start = replace(start, run=replace(start.run, knob=knob))
+    found, shown = [], []
+    for label in (None, "m.t"):
+        place = tmp_path / str(label)
+        place.mkdir()
+        train = import_module(f"grounded.methods.{method}").finetune
+        found.append(list(train(replace(start, label=label), place)["adapter"]))
+        shown.append(capsys.readouterr().err)
+    assert found[0] == found[1]
+    assert "step" not in shown[0] and re.search(r"m\.t: 100%.* 8/8 ", shown[1])
 
 
 def test_it_learns(folder, tmp_path):

@@ -35,6 +35,7 @@ from trl import SFTConfig, SFTTrainer
 from grounded import fingerprint
 from grounded.errors import GroundedError
 from grounded.examples import IGNORED, Batches, Example, Row, left_padded, rendered
+from grounded.progress import Bar
 from grounded.study import Run
 from grounded.study.parts import Training
 
@@ -54,7 +55,7 @@ class Start:
     the study has none. monitor: accuracy (0..1) of a model on selecting items, of the `task` or
     `general`. plain: the checkpoints of plain LoRA at the same setting and seed, where they are
     there already. options: what the chat template is told. prefixes: words before a prompt, by
-    what they are for (`safety`, `neutral`).
+    what they are for (`safety`, `neutral`). label: of a progress bar on stderr.
     """
 
     run: Run
@@ -69,6 +70,7 @@ class Start:
     plain: Path | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     prefixes: Mapping[str, str] = field(default_factory=dict)
+    label: str | None = None
 
 
 Adapt = Callable[[PreTrainedModel], PeftModel]
@@ -118,7 +120,7 @@ def train(
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
         data_collator=left_padded,
-        callbacks=[*callbacks, saver],
+        callbacks=[Bar(start.label), *callbacks, saver],
     )
     lengths = [len(row["input_ids"]) for row in rows]
     trainer.batches = Batches(lengths, training.batch_size, each, run.seed)

@@ -218,6 +218,7 @@ def _train(study: Study, model: str, recipe: Recipe, start: Path, folder: Path) 
         run=run, training=training, steps={steps: float(recipe.epochs)},
         steps_per_epoch=steps // recipe.epochs, load=begin, pretrained=_unknown, examples=some,
         material=_unknown, monitor=_unknown, options=study.public_model(model).template,
+        label=run.id,
     )  # fmt: skip
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)

@@ -74,6 +74,7 @@ def start(study: Study, run: Run) -> Start | Given:
         monitor=monitor,
         options=model.template,
         prefixes=PREFIXES,
+        label=run.id,
     )
 
 
