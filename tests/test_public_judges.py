@@ -74,6 +74,15 @@ def test_a_verdict_does_not_hang_on_the_batch(name):
         assert verdict.mass == pytest.approx(alone.mass, abs=1e-4)
 
 
+def test_a_bar_shows_how_far_a_judge_is_where_it_takes_long(monkeypatch, capsys):
+    one = tiny.judge("qwen3guard", batch_size=4)
+    quickly = one.judge(pairs())
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(judges.base, "DELAY", 0.0)
+    assert one.judge(pairs()) == quickly
+    assert f"judge {one.name}:   0%" in (told := capsys.readouterr().err) and "/12 " in told
+
+
 @pytest.mark.parametrize("architecture", tiny.ARCHITECTURES)
 def test_the_side_of_padding_does_not_matter(architecture):
     words = tiny.sentencepiece("<s>")

@@ -29,9 +29,10 @@ def rendered(
 ) -> tuple[list[int], list[int]]:
     """The tokens of an example's dialogue up to its last end token, and its labels.
 
-    The dialogue is tokenised as a whole, and a label left out where its token holds a character of
-    the prompt: a completion's beginning may share a token with the prompt's end (two newlines in
-    one). GroundedError where the template does more than append, or leaves nothing to learn.
+    The labels leave out the prompt. The dialogue is tokenised as a whole; where a token would lie
+    across the end of the prompt (of its last space and the first word, of two newlines), prompt
+    and rest are tokenised apart, as they are when a model replies: all of the completion is learnt.
+    GroundedError where the template does more than append, or leaves nothing to learn.
     """
     chat = [{"role": "user", "content": example.prompt}]
     answer = {"role": "assistant", "content": example.completion}
@@ -46,17 +47,17 @@ def rendered(
             f"{name}: chat template: found a prompt that is no beginning of its dialogue, "
             "wanted a template that only appends"
         )
-    # the template writes the special tokens itself
-    read = words(whole, add_special_tokens=False, return_offsets_mapping=True)
-    tokens, places = list(read["input_ids"]), read["offset_mapping"]
-    if words.eos_token_id in tokens:  # what a template writes after it is not for the model to say
-        last = len(tokens) - tokens[::-1].index(words.eos_token_id)
-        ended = last if places[last - 1][0] >= len(prompt) else len(tokens)
-        tokens, places = tokens[:ended], places[:ended]
-    labels = [
-        token if begin >= len(prompt) else IGNORED
-        for token, (begin, _) in zip(tokens, places, strict=True)
-    ]
+
+    def read(text: str) -> list[int]:  # the template writes the special tokens itself
+        return list(words(text, add_special_tokens=False)["input_ids"])
+
+    asked, tokens = read(prompt), read(whole)
+    first = len(asked)
+    if tokens[:first] != asked:
+        tokens = asked + read(whole[len(prompt) :])
+    if words.eos_token_id in tokens[first:]:  # what is written after it is not for a model to say
+        tokens = tokens[: len(tokens) - tokens[::-1].index(words.eos_token_id)]
+    labels = [IGNORED] * first + tokens[first:]
     if all(label == IGNORED for label in labels):
         raise GroundedError(f"{name}: found no token of a completion, wanted one or more")
     return tokens, labels

@@ -7,7 +7,7 @@ hands to `train`. A method is a module of `grounded.methods`.
 import copy
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ import torch
 from datasets import Dataset
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
+from peft.tuners.trainable_tokens import TrainableTokensLayer
+from peft.utils.other import ModulesToSaveWrapper
 from safetensors.torch import save_file
 from torch.utils.data import DataLoader
 from transformers import (
@@ -33,11 +35,13 @@ from trl import SFTConfig, SFTTrainer
 from grounded import fingerprint
 from grounded.errors import GroundedError
 from grounded.examples import IGNORED, Batches, Example, Row, left_padded, rendered
+from grounded.progress import Bar
 from grounded.study import Run
 from grounded.study.parts import Training
 
 WEIGHTS = "adapter_model.safetensors"
 Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase]
+Moved = tuple[torch.Tensor, torch.Tensor]  # a weight as it is now, and as it was
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class Start:
     the study has none. monitor: accuracy (0..1) of a model on selecting items, of the `task` or
     `general`. plain: the checkpoints of plain LoRA at the same setting and seed, where they are
     there already. options: what the chat template is told. prefixes: words before a prompt, by
-    what they are for (`safety`, `neutral`).
+    what they are for (`safety`, `neutral`). label: of a progress bar on stderr.
     """
 
     run: Run
@@ -66,6 +70,7 @@ class Start:
     plain: Path | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     prefixes: Mapping[str, str] = field(default_factory=dict)
+    label: str | None = None
 
 
 Adapt = Callable[[PreTrainedModel], PeftModel]
@@ -92,8 +97,8 @@ def train(
     task's loss, the model and the step (from 0) to the loss of that step. callbacks: the
     trainer's; where one stops it, that step is a checkpoint too. save: writes an ordinary adapter
     of the unchanged base model; default the adapter as it is.
-    GroundedError where the number of examples is not the study's, max_length would cut one, or
-    the loss is no longer a number.
+    GroundedError where max_length would cut an example, the loss is no longer a number, or the
+    training ends before a measured step with nothing that stopped it.
     """
     model, tokenizer = loaded or start.load()
     if model.device.type == "cpu" and model.dtype == torch.bfloat16:
@@ -105,7 +110,9 @@ def train(
     adapted = (adapt or plain_adapter(start))(model)
     saver = Saver(start, folder, save or save_adapter)
     settings = arguments(start, folder, model.device)
-    each = settings.per_device_train_batch_size
+    # here it need not divide the batch: `Batches` cuts it
+    each = min(training.device_batch_size or training.batch_size, training.batch_size)
+    settings.per_device_train_batch_size = each
     settings.gradient_accumulation_steps = math.ceil(training.batch_size / each)
     trainer = FastTrainer(
         model=adapted,
@@ -113,7 +120,7 @@ def train(
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
         data_collator=left_padded,
-        callbacks=[*callbacks, saver],
+        callbacks=[Bar(start.label), *callbacks, saver],
     )
     lengths = [len(row["input_ids"]) for row in rows]
     trainer.batches = Batches(lengths, training.batch_size, each, run.seed)
@@ -186,18 +193,37 @@ def batch_loss(
 
 
 @torch.no_grad()
-def update_norm(model: torch.nn.Module) -> float:
-    """The Frobenius norm of what LoRA adds to the weights, over all layers; 0 before training.
+def update_norm(model: torch.nn.Module, own: Iterable[Moved] = ()) -> float:
+    """The Frobenius norm of what an adapter adds to all the weights; 0 before training.
 
-    Of each layer from its factors, so that no full matrix is formed. Adapters of embeddings and
-    DoRA (whose magnitudes change the weights that the factors leave alone) are counted, too.
+    Of each LoRA layer from its factors, so that no full matrix is formed. Adapters of embeddings,
+    DoRA (whose magnitudes change the weights that the factors leave alone), modules that are saved
+    whole and tokens that are trained alone are counted, too.
+    own: weights of the model itself that have changed, such as biases.
     """
-    total = 0.0
+    moved = dict([*own, *_replaced(model)])  # tied weights are one
+    total = sum(float(((n.double() - b.double()) ** 2).sum()) for n, b in moved.items())
     for layer in model.modules():
         if isinstance(layer, LoraLayer):
             for name, scale in layer.scaling.items():
                 total += _squared(layer, name, float(scale))
     return math.sqrt(max(total, 0.0))
+
+
+def _replaced(model: torch.nn.Module) -> Iterator[Moved]:
+    """The weights that an adapter has in place of the model's, and those; a LoRA bias, and 0."""
+    for module in model.modules():
+        if isinstance(module, LoraLayer):
+            for name, up in module.lora_B.items():
+                if (bias := getattr(up, "bias", None)) is not None:
+                    yield module.scaling[name] * bias, torch.zeros_like(bias)
+        elif isinstance(module, ModulesToSaveWrapper):
+            for name in module.active_adapters:
+                pair = (module.modules_to_save[name], module.original_module)
+                yield from zip(*(one.parameters() for one in pair), strict=True)
+        elif isinstance(module, TrainableTokensLayer) and module.tied_adapter is None:
+            for name, now in module.trainable_tokens_delta.items():
+                yield now, module.get_base_layer().weight[module.token_indices[name]]
 
 
 def _squared(layer: LoraLayer, name: str, scale: float) -> float:
@@ -296,14 +322,19 @@ def completion_loss(
 
 
 def arguments(start: Start, folder: Path, device: torch.device) -> SFTConfig:
-    """How every run is trained, as TRL reads it; the callback `Saver` logs and saves."""
+    """How every run is trained, as TRL reads it; the callback `Saver` logs and saves.
+
+    As many examples at a time as device_batch_size says, or fewer, so that they divide the batch:
+    the trainer's own batches would be larger or smaller than the study's otherwise.
+    """
     training, cuda = start.training, device.type == "cuda"
-    each = min(training.device_batch_size or training.batch_size, training.batch_size)
+    most = min(training.device_batch_size or training.batch_size, training.batch_size)
+    each = next(size for size in range(most, 0, -1) if training.batch_size % size == 0)
     return SFTConfig(
         output_dir=str(folder),
         num_train_epochs=training.epochs,
         per_device_train_batch_size=each,
-        gradient_accumulation_steps=math.ceil(training.batch_size / each),
+        gradient_accumulation_steps=training.batch_size // each,
         learning_rate=start.run.learning_rate,
         lr_scheduler_type=training.schedule,
         weight_decay=training.weight_decay,
@@ -378,3 +409,18 @@ class Saver(TrainerCallback):
                 f"number (learning rate {self.run.learning_rate:g})"
             )
         self.rows[-1]["loss"] = logs["loss"]
+
+    def on_train_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: Any,
+    ) -> None:
+        """GroundedError where it came to its end, not stopped, and left out a measured step."""
+        missing = sorted({*self.steps} - {row["step"] for row in self.rows})
+        if missing and state.global_step >= state.max_steps:
+            raise GroundedError(
+                f"{self.run.id}: checkpoints: found the end of training at step "
+                f"{state.global_step}, wanted step {', '.join(map(str, missing))} as well"
+            )

@@ -18,6 +18,7 @@ from trl import DPOConfig, DPOTrainer
 from grounded.errors import GroundedError
 from grounded.finetune import Saver, Start, arguments, plain_adapter, save_adapter, tokenised
 from grounded.methods.parts import knob
+from grounded.progress import Bar
 
 KNOB = "beta: how strongly the model is held to the base model"
 NEEDS: tuple[str, ...] = ()
@@ -41,7 +42,7 @@ def finetune(start: Start, folder: Path) -> pd.DataFrame:
         args=DPOConfig(**same, beta=beta, max_length=None, disable_dropout=False),
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
-        callbacks=[saver],
+        callbacks=[Bar(start.label), saver],
     )
     trainer.remove_callback(PrinterCallback)
     trainer.train()

@@ -24,6 +24,7 @@ from trl import SFTTrainer
 
 from grounded import fingerprint
 from grounded.finetune import Saver, Start, arguments, save_adapter, tokenised
+from grounded.progress import Bar
 from grounded.public import whole
 
 KNOB = ""
@@ -44,7 +45,7 @@ def finetune(start: Start, folder: Path) -> pd.DataFrame:
         args=arguments(start, folder, model.device),
         train_dataset=Dataset.from_list(rows),
         processing_class=words,
-        callbacks=[saver],
+        callbacks=[Bar(start.label), saver],
     )
     trainer.remove_callback(PrinterCallback)
     trainer.train()

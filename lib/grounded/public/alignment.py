@@ -187,7 +187,7 @@ def merged(start: Path, adapter_folder: Path) -> Path:
     if (place / "config.json").is_file():
         return place
     model, words = loading.load(start, torch.float32)
-    made = adapters.put_on(model, adapter_folder).merge_and_unload()
+    made = adapters.put_on(model, adapter_folder).model.merge_and_unload()
     unfinished = place.with_name(f".{place.name}.{os.getpid()}")
     shutil.rmtree(unfinished, ignore_errors=True)
     made.to(torch.bfloat16).save_pretrained(unfinished)
@@ -218,6 +218,7 @@ def _train(study: Study, model: str, recipe: Recipe, start: Path, folder: Path) 
         run=run, training=training, steps={steps: float(recipe.epochs)},
         steps_per_epoch=steps // recipe.epochs, load=begin, pretrained=_unknown, examples=some,
         material=_unknown, monitor=_unknown, options=study.public_model(model).template,
+        label=run.id,
     )  # fmt: skip
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)

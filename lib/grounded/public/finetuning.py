@@ -74,6 +74,7 @@ def start(study: Study, run: Run) -> Start | Given:
         monitor=monitor,
         options=model.template,
         prefixes=PREFIXES,
+        label=run.id,
     )
 
 
@@ -167,8 +168,8 @@ def _adapter(
             "where both are the same model)"
         )
     worn = adapters.put_on(base, where)
-    norm = update_norm(worn)
-    worn.unload()
+    norm = update_norm(worn.model, worn.own)
+    worn.take_off()
     step.mkdir()
     for name in (adapters.CONFIG, adapters.WEIGHTS):
         shutil.copyfile(where / name, step / name)

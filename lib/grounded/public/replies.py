@@ -54,7 +54,7 @@ class Engine:
         if tokenizer.eos_token_id is not None:  # what ends a turn may stand in the tokenizer alone
             self._ends |= {tokenizer.eos_token_id}
         self._name = Path(model.name_or_path).name
-        self._worn: Any = None
+        self._worn: adapters.Worn | None = None
         model.generation_config = GenerationConfig(
             eos_token_id=sorted(self._ends), pad_token_id=tokenizer.pad_token_id
         )
@@ -65,7 +65,7 @@ class Engine:
         GroundedError as `adapters.put_on`; the model is then the base.
         """
         if self._worn is not None:
-            self._worn.unload()
+            self._worn.take_off()
             self._worn = None
         if adapter is not None:
             self._worn = adapters.put_on(self._model, adapter)

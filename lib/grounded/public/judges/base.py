@@ -1,12 +1,14 @@
 """What all published judges share: clean text, one batch after the other, verdicts or nothing."""
 
 import math
+import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
+from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from grounded.judges import MARKS, Pair, Verdict
@@ -15,6 +17,7 @@ from grounded.public.judges import templates
 from grounded.public.judges.reading import Reader
 
 MINIMUM_MASS = 0.9  # what Llama Guard's and SORRY-Bench's rules call readable; for the others ours
+DELAY = 10.0  # seconds before a bar is shown
 T = TypeVar("T")
 
 
@@ -138,7 +141,7 @@ class PublicJudge(ABC):
             lambda some: read([rows[pair] for pair in some]), order, self._batch_size,
             f"judge {self.name}",
         )  # fmt: skip
-        found: dict[Pair, T] = dict(zip(order, readings, strict=True))
+        found: dict[Pair, T] = dict(zip(order, shown(readings, self.name, len(order)), strict=True))
         return [(found.get(pair), cleaned[pair] != pair) for pair in pairs]
 
     def _clean(self, pair: Pair) -> Pair:
@@ -158,6 +161,14 @@ class PublicJudge(ABC):
     def _encode(self, text: str, special: bool) -> list[int]:
         tokens: list[int] = self._tokenizer(text, add_special_tokens=special)["input_ids"]
         return tokens
+
+
+def shown(found: Iterable[T], name: str, number: int) -> Iterable[T]:
+    """What a judge finds, as it comes; with a bar on stderr where that takes longer than DELAY."""
+    said: Iterable[T] = tqdm(
+        found, f"judge {name}", total=number, leave=False, file=sys.stderr, delay=DELAY
+    )
+    return said
 
 
 def neutralise(text: str, marks: Sequence[str]) -> str:

@@ -17,7 +17,7 @@ import openai
 from grounded.judges import MARKS, Pair, Verdict
 from grounded.public import thoughts
 from grounded.public.judges import templates
-from grounded.public.judges.base import MINIMUM_MASS, neutralise
+from grounded.public.judges.base import MINIMUM_MASS, neutralise, shown
 from grounded.public.judges.prompted import SLOTS
 from grounded.public.served import Choice, Server, completion
 from grounded.study.models import THOUGHTS
@@ -81,7 +81,7 @@ class Served:
         answers = self._server.each(self._model, [clean[pair] for pair in asked], self._ask)
         found = {
             asked[place]: self._verdict(answer, clean[asked[place]] != asked[place])
-            for place, answer in answers
+            for place, answer in shown(answers, self.name, len(asked))
         }
         return [found[pair] for pair in pairs]
 

@@ -86,7 +86,7 @@ def load(study: Study, name: str, folder: Path | None = None) -> TunedJudge:
     setting, place = study.judge(name), folder or paths.judge(study.name, name)
     assert isinstance(setting, Setting)
     model, words = loading.load(models.folder(study, setting.model, "pretrained"))
-    merged: Any = adapters.put_on(model, place).merge_and_unload()
+    merged: Any = adapters.put_on(model, place).model.merge_and_unload()
     device, dtype = devices.of(study.public_model(setting.model))
     return TunedJudge(
         name,

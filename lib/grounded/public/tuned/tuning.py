@@ -23,6 +23,7 @@ from trl import SFTConfig
 from grounded import loading, paths
 from grounded.examples import IGNORED, Batches, left_padded
 from grounded.finetune import FastTrainer
+from grounded.progress import Bar
 from grounded.public import adapters, data, devices, memory, models
 from grounded.public.tuned import LABELS, broken, judge, labelled
 from grounded.public.tuned.agreement import HELD_OUT, agreement
@@ -146,6 +147,7 @@ def _tune(study: Study, name: str, setting: Setting, some: list[Labelled], folde
             train_dataset=Dataset.from_list(rows),
             processing_class=words,
             data_collator=left_padded,
+            callbacks=[Bar(f"judge {name}")],
         )
         lengths = [len(row["input_ids"]) for row in rows]
         trainer.batches = Batches(lengths, setting.batch_size, setting.batch_size, setting.seed)
