@@ -374,9 +374,7 @@ def _joined(
     return found
 
 
-def _steps(
-    study: Study, unit: str, found: pd.DataFrame, table: str, goals: bool
-) -> pd.DataFrame:
+def _steps(study: Study, unit: str, found: pd.DataFrame, table: str, goals: bool) -> pd.DataFrame:
     """The checkpoints whose rows are kept: run, step and, where the rows lack it, epoch.
 
     Those at the epochs that the study measures and the last of each run; with `goals` all.
