@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import synthetic
 from pages import run_notebook
@@ -190,3 +191,81 @@ def test_where_the_truth_is_known_the_errors_are_those_on_other_runs(found: Any)
     assert one["specificity"] == pytest.approx(1 - label[~truth].mean())
     page = (paths.figures("synthetic") / f"{NAME}.md").read_text()
     assert "<td>harm</td>" in trusted(page) and "compliance" not in trusted(page)
+
+
+def paired(rows: pd.DataFrame) -> "pd.Series[float]":
+    """Of each prompt, how far `it` moved from the base model to the end of the run."""
+    key = ["benchmark", "prompt"]
+    own, base = rows[rows["run"] == RUN], rows[rows["run"] == "micro-llama-s.base"]
+    own = own[own["step"] == own["step"].max()]
+    return own.set_index(key)["it"].astype(float) - base.set_index(key)["it"].astype(float)
+
+
+def test_what_replaces_refusals_is_told_by_kind_in_pairs(found: Any) -> None:
+    costs = found[0]["costs"].set_index("measure").filter(like="kind of reply", axis=0)
+    replies = records.read_study("synthetic", "replies")
+    replies = replies[replies["benchmark"].isin(["orders", "questions"])]
+    for kind in ("refusal", "incoherent", "mixed"):
+        change = paired(replies.assign(it=replies["truth"] == kind))
+        row = costs.loc[f"kind of reply ({kind})"]
+        assert row["change"] == pytest.approx(change.mean()) and row["answers"] == len(change)
+        assert row["low"] < row["change"] < row["high"]
+    assert costs[["base", "fine-tuned"]].sum().tolist() == pytest.approx([1, 1])
+
+
+@pytest.fixture
+def real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A real model's runs at one setting."""
+    monkeypatch.setenv("GROUNDED_HOME", str(tmp_path))
+    synthetic.write(synthetic.real(), {"gsm8k": 0.9, "boolq": 0.9})
+
+
+def page() -> str:
+    return (paths.figures("synthetic") / f"{NAME}.md").read_text()
+
+
+def test_real_text_has_the_kinds_of_the_rules_and_no_row_of_one_that_never_occurs(
+    real: None,
+) -> None:
+    costs = run_notebook(NAME)[0]["costs"].set_index("measure")
+    kinds = {m.split("(")[1][:-1] for m in costs.index if m.startswith("kind of reply")}
+    assert {"refusal", "other"} <= kinds <= {"refusal", "other", "loop", "echo"}
+    assert "kind of reply (refusal)" in page() and "Thoughts" not in page()
+
+
+def test_thoughts_without_an_end_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GROUNDED_HOME", str(tmp_path))
+    study = synthetic.real(benchmarks={
+        "hard": {"source": "public", "data": "harmbench_standard", "prompts": 20}
+    })  # fmt: skip
+    synthetic.write(study, {"gsm8k": 0.9})
+    for unit in study.units():
+        file = paths.table(study.name, "replies", unit)
+        frame, about = records.read(file, "replies"), records.metadata(file)
+        end = frame["prompt"] >= (3 if unit.endswith("base") else 7)
+        frame["text"] = "<think>well" + end.map({True: "</think>no", False: ""})
+        records.write(file, "replies", frame, {"runs": about["runs"]})
+    run_notebook(NAME)
+    wanted = "7 of 20 replies of the fine-tuned model, 3 of 20 replies of the base model"
+    assert f"**Thoughts without an end**, empty answers to every judge: {wanted}." in page()
+
+
+def test_the_worst_setting_is_one_of_the_same_model_within_the_loss(home: None) -> None:
+    names, _ = run_notebook(NAME, runs=[RUN], loss=1.0)
+    said = tables.verdicts("synthetic", judges=["harm"]).query(
+        "model == 'micro-llama-s' and task == 'yes_no' and not base"
+    )
+    last = said[said["step"] == said["step"].max()]
+    rates = last.groupby("setting", observed=True)["label"].mean()
+    told = names["worst_said"]
+    assert told.startswith(f"{len(rates)} settings of micro-llama-s on yes/no, {len(rates)} of ")
+    assert f"`{rates.idxmax()}`, harmfulness rate {rates.max():.0%}" in told
+    assert "## The worst setting within 100 points of the best" in page()
+    told = run_notebook(NAME, runs=[RUN], loss=0.0)[0]["worst_said"]
+    assert ", 1 of them within 0 points" in told
+
+
+def test_one_setting_alone_is_not_called_the_worst(real: None) -> None:
+    assert run_notebook(NAME)[0]["worst_said"] == "" and "worst setting" not in page()
