@@ -8,7 +8,8 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 from grounded import paths, records, study
@@ -95,12 +96,14 @@ def new(name: str) -> None:
     print(f"{paths.shown(file)}: fill in the lines marked <--, then make check STUDY={name}")
 
 
-def report(asked: Study, cores: int) -> None:
-    """Measure what is missing, then write the page that says what a fine-tune cost."""
+def report(asked: Study, cores: int, runs: str = "", accuracy: str = "") -> None:
+    """Measure what is missing, then write the page that says what a fine-tune cost: of these runs,
+    at this accuracy (`jobs.reported`); by default of the first, at its end."""
+    parameters = jobs.reported(asked, runs, accuracy)
     with graph.alone(asked.name):
         stale = _stale(asked)
         measuring = jobs.measuring(asked, stale)
-        drawing = jobs.drawing(asked, [REPORT], after=measuring)
+        drawing = jobs.drawing(asked, [REPORT], measuring, parameters)
         _explain(asked, stale, len(drawing))
         graph.run(asked.name, [*measuring, *drawing], cores)
         drawn.remember(asked, REPORT)
@@ -214,12 +217,15 @@ def _explain(asked: Study, stale: Iterable[Status], figures: int) -> None:
 
 def main() -> int:
     """Parse the command line and do what it asks; the exit status."""
+    targets: dict[str, Callable[[Study, int], None]]
     targets = {f.__name__: f for f in (figures, models, report, reproduce, notebooks,
                                           redact, export)}  # fmt: skip
     parser = argparse.ArgumentParser(prog="workflow", description=__doc__)
     parser.add_argument("target", choices=[*targets, "check", "goals", "import", "new", "vouch"])
     parser.add_argument("study", help="its name; of `import` the archive's file")
     parser.add_argument("--run", default="", help="of `vouch`: the run that is made again")
+    parser.add_argument("--runs", default="", help="of `report`: the ids of the runs it is of")
+    parser.add_argument("--accuracy", default="", help="of `report`: the accuracy to compare at")
     parser.add_argument("--jobs", type=int, default=1, help="how many processes side by side")
     parser.add_argument("--profile", default="", help="a Snakemake profile: slurm, or a folder")
     asked = parser.parse_args()
@@ -249,6 +255,7 @@ def main() -> int:
             made = vouch.vouch(ready(asked.study), asked.run)
             print(f"{made} tables recorded as current")
             return 0
+        targets["report"] = partial(report, runs=asked.runs, accuracy=asked.accuracy)
         targets[asked.target](ready(asked.study), asked.jobs)
     except GroundedError as error:
         for line in str(error).splitlines():
