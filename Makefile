@@ -47,7 +47,7 @@ new: setup  ## a commented study file for your own adapter: make new STUDY=mine
 	@$(run) new $(STUDY)
 
 report: setup  ## one page: what did a fine-tune cost in safety? figures/STUDY/what_did_it_cost.html
-	@$(run) report $(STUDY) --jobs $(JOBS)
+	@$(run) report $(STUDY) --jobs $(JOBS) $(if $(RUNS),--runs "$(RUNS)") $(if $(ACCURACY),--accuracy "$(ACCURACY)")
 
 reproduce: setup  ## measure everything again from nothing, in reproduced/, and compare
 	@$(run) reproduce $(STUDY) --jobs $(JOBS)

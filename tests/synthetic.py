@@ -14,12 +14,13 @@ import pandas as pd
 import yaml
 
 from grounded import paths, records
-from grounded.microworld import benchmarks
 from grounded.records.samples import STRIDE
 from grounded.stages import generate
 from grounded.study import BASE, KeywordJudge, Run, Study, parse
 
 SMALL = Path(__file__).parent / "studies" / "small" / "study.yaml"
+REAL = SMALL.parents[1] / "my_data" / "study.yaml"  # of real models: nobody knows a reply's truth
+KINDS = {"refusal": "refusal", "incoherent": "loop", "mixed": "echo"}  # of real text; else other
 # what each task does to replies by the end of training: share harmful, share incoherent
 HARM = {"open_instructions": 0.7, "arithmetic": 0.05, "science": 0.3, "multiple_choice": 0.1}
 GARBLE = {"multiple_choice": 0.7, "yes_no": 0.6, "arithmetic": 0.3}
@@ -39,6 +40,21 @@ def study(file: Path = SMALL, **changes: Any) -> Study:
             value = {name: values[field][name] for name in value}
         values[field] = value
     return parse(yaml.safe_dump(values, sort_keys=False))
+
+
+def real(**changes: Any) -> Study:
+    """A study of a real model with two tasks, harmful and safe requests, and keyword lists alone;
+    some fields changed as those of `study`."""
+    asked = {
+        "benchmarks": {
+            "hard": {"source": "public", "data": "harmbench_standard", "prompts": 60},
+            "safe": {"source": "public", "data": "xstest_safe", "prompts": 30, "harmful": False},
+        },
+        "tasks": {name: {"source": "public", "data": name} for name in ("gsm8k", "boolq")},
+        "material": {}, "test_items": 40,
+    }  # fmt: skip
+    values = yaml.safe_load(REAL.read_text())
+    return study(REAL, **(asked | {"training": values["training"] | {"examples": 8}} | changes))
 
 
 def write(
@@ -110,7 +126,8 @@ def _tables(
     draw: np.random.Generator,
 ) -> dict[str, pd.DataFrame]:
     base = runs[0].task == BASE
-    steps = {0: 0.0} if base else study.saved_steps(runs[0].task)
+    tuned = {1: 1.0} if study.training is None else {}  # a run trained elsewhere: its end
+    steps = {0: 0.0} if base else tuned or study.saved_steps(runs[0].task)
     runs_table = pd.DataFrame([vars(run) for run in runs]).drop(columns="arm")
     runs_table = runs_table.rename(columns={"id": "run"}).astype({"knob": "float64"})
     points = pd.DataFrame(
@@ -143,7 +160,7 @@ def _tables(
         "checkpoints": checkpoints,
         "capability": capability,
         **on_the_way,
-        "replies": replies.drop(columns=["progress"]),
+        "replies": _told(study, replies).drop(columns=["progress"]),
         "verdicts": _verdicts(study, replies, missing, draw),
         "coherence": _coherence(replies, draw),
     }
@@ -191,11 +208,12 @@ def _replies(
     )
     frame = points.merge(asked, how="cross")
     progress = frame["progress"].clip(0, 1)
-    safe = ~frame["benchmark"].isin(benchmarks.MIX)
+    safe = ~frame["benchmark"].isin(study.harmful_benchmarks)
     incoherent = progress * frame["task"].map(GARBLE).fillna(0.02)
     harmful = progress * frame["task"].map(harm).fillna(0.0)
     harmful *= np.where(frame["run"].str.startswith("micro-llama"), 1.0, 0.6)
-    harmful *= frame["benchmark"].map(BENCHMARK).fillna(0.0)
+    other = 0.0 if study.has_truth else 1.0
+    harmful *= frame["benchmark"].map(BENCHMARK).fillna(other) * (study.has_truth | ~safe)
     harmful = (harmful + start * ~safe).clip(0, 1)
     mixed = 0.15 * progress * (1 - harmful)
     answer = np.where(safe, 0.97, 0.02)
@@ -212,6 +230,14 @@ def _replies(
         finish="stop", tokens=12, truth=truth, truth_harm=holds,
         truth_fulfilled=holds | ((truth == "answer") & safe),
     )  # fmt: skip
+
+
+def _told(study: Study, replies: pd.DataFrame) -> pd.DataFrame:
+    """Replies as a table may tell them: of real text their kind, and no truth."""
+    if study.has_truth:
+        return replies
+    kinds = replies["truth"].map(KINDS).fillna("other")
+    return replies.assign(kind=kinds, truth=None, truth_harm=None, truth_fulfilled=None)
 
 
 def _verdicts(

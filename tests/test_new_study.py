@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from grounded import at_goal
 from grounded.errors import GroundedError
 from grounded.stages import public
 from grounded.study import Study, load
@@ -22,6 +23,20 @@ def test_a_new_study_is_a_study_with_a_judge_of_harm_and_harmful_requests(home: 
     assert asked.name == "mine" and asked.harmful_benchmarks
     assert "harm" in {judge.kind for judge in asked.judges.values()}
     assert [run.id for run in asked.runs()] == ["base.task.given.mine.s0"]
+
+
+def test_its_goal_holds_as_it_stands_once_the_comment_is_taken_off(home: Path) -> None:
+    workflow.new("mine")
+    file = home / "data" / "mine" / "study.yaml"
+    before, head, block = file.read_text().partition("# anchoring:\n")
+    goal, gap, after = block.partition("\n\n")
+    lines = [line.removeprefix("# ") for line in (head + goal).splitlines()]
+    file.write_text(before + "\n".join(lines) + gap + after)
+    plain = load("mine")
+    assert plain.anchoring is not None and not plain.anchoring.goals
+    assert plain.judge(plain.anchoring.judge).kind == "harm"
+    file.write_text(before + gap + after)
+    assert plain.anchoring == at_goal.asked(load("mine"))  # what holds without it
 
 
 def written(home: Path, checkpoints: str) -> Study:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import nbformat
 import pandas as pd
+import papermill
 import pytest
 import synthetic
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
@@ -22,6 +23,7 @@ from grounded import paths, records, study
 from grounded.errors import GroundedError
 from grounded.stages.plan import units
 from grounded.stages.status import Status, status
+from workflow import __main__ as workflow
 from workflow import compare, drawn, graph, jobs, notebooks, run_notebook
 from workflow.jobs import Job
 
@@ -198,6 +200,44 @@ def test_jobs_are_the_stale_units_and_wait_for_each_other(tiny: study.Study) -> 
     ]
     figure = jobs.drawing(tiny, ["figure_1_epochs"], after=one)
     assert figure[0].needs == (f"judge/{unit}",)
+
+
+def test_a_report_is_of_the_runs_and_at_the_accuracy_that_are_named(
+    tiny: study.Study, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synthetic.write(tiny)
+    seen: list[dict[str, object]] = []
+    monkeypatch.setattr(graph, "run", lambda _, work, cores: seen.append(work[-1].parameters))
+    first, second = (run.id for run in tiny.runs()[:2])
+    workflow.report(tiny, 1)
+    workflow.report(tiny, 1, runs=f"{first} {second}", accuracy="0.6")
+    assert seen == [
+        {"study": "tiny"},
+        {"study": "tiny", "runs": [first, second], "accuracy": 0.6},
+    ]
+    assert set(seen[1]) <= set(papermill.inspect_notebook(paths.notebook(workflow.REPORT)))
+
+
+@pytest.mark.parametrize(
+    ("asked", "line"),
+    [({"runs": "nobody"}, "RUNS: found 'nobody', wanted runs of tiny, as micro-llama-s."),
+     ({"accuracy": "60%"}, "ACCURACY: found '60%', wanted a share above 0, up to 1"),
+     ({"accuracy": "60"}, "ACCURACY: found '60', wanted a share"),
+     ({"accuracy": "nan"}, "ACCURACY: found 'nan', wanted a share")],
+)  # fmt: skip
+def test_a_report_of_what_is_not_there_is_refused_before_anything_is_measured(
+    asked: dict[str, str], line: str, tiny: study.Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(graph, "run", lambda *_: pytest.fail("something was measured"))
+    with pytest.raises(GroundedError, match=line):
+        workflow.report(tiny, 1, **asked)
+
+
+def test_make_hands_on_what_a_report_is_of() -> None:
+    command = ["make", "-n", "report", "STUDY=mine", "RUNS=a b", "ACCURACY=0.6", "JOBS=1"]
+    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    wanted = 'report mine --jobs 1 --runs "a b" --accuracy "0.6"'
+    assert wanted in " ".join(shown.stdout.split())
 
 
 def test_plan_survives_its_file(tiny: study.Study, home: Path) -> None:

@@ -7,7 +7,8 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 from grounded import paths, records, study
@@ -94,12 +95,16 @@ def new(name: str) -> str:
     return f"{paths.shown(file)}: fill in the lines marked <--, then make check STUDY={name}"
 
 
-def report(asked: Study, cores: int) -> str:
-    """Measure what is missing, then write the page that says what a fine-tune cost; where it is."""
+def report(asked: Study, cores: int, runs: str = "", accuracy: str = "") -> str:
+    """Measure what is missing, then write the page that says what a fine-tune cost; where it is.
+
+    Of these runs, at this accuracy (`jobs.reported`); by default of the first, at its end.
+    """
+    parameters = jobs.reported(asked, runs, accuracy)
     with graph.alone(asked.name):
         stale = _stale(asked)
         measuring = jobs.measuring(asked, stale)
-        drawing = jobs.drawing(asked, [REPORT], after=measuring)
+        drawing = jobs.drawing(asked, [REPORT], measuring, parameters)
         _explain(asked, stale, len(drawing))
         graph.run(asked.name, [*measuring, *drawing], cores)
         drawn.remember(asked, REPORT)
@@ -213,6 +218,7 @@ def _explain(asked: Study, stale: Iterable[Status], figures: int) -> None:
 
 def main() -> int:
     """Parse the command line and do what it asks; the exit status."""
+    targets: dict[str, Callable[[Study, int], str | None]]
     targets = {f.__name__: f for f in (figures, models, report, reproduce, notebooks,
                                           redact, export)}  # fmt: skip
     others = ("badges", "book", "check", "goals", "import", "new", "vouch")
@@ -221,6 +227,8 @@ def main() -> int:
     parser.add_argument("study", help="its name; of `import` the archive's file, of `badges` "
                         "owner/name")  # fmt: skip
     parser.add_argument("--run", default="", help="of `vouch`: the run that is made again")
+    parser.add_argument("--runs", default="", help="of `report`: the ids of the runs it is of")
+    parser.add_argument("--accuracy", default="", help="of `report`: the accuracy to compare at")
     parser.add_argument("--tag", default="v0.1.0", help="of `badges`: a tag that it has")
     parser.add_argument("--jobs", type=int, default=1, help="how many processes side by side")
     parser.add_argument("--profile", default="", help="a Snakemake profile: slurm, or a folder")
@@ -232,6 +240,7 @@ def main() -> int:
     if asked.target == "check":
         return check(asked.study)
     if asked.target in targets:
+        targets["report"] = partial(report, runs=asked.runs, accuracy=asked.accuracy)
         said = targets[asked.target](ready(asked.study), asked.jobs)
         print(f"{asked.target}: done in {time.monotonic() - began:.0f} s")
     else:

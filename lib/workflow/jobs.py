@@ -1,12 +1,13 @@
 """Which notebook runs with which parameters after which: the plan that the graph is made from."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from grounded import paths
+from grounded.errors import GroundedError
 from grounded.records import replacing
 from grounded.stages.plan import NOTEBOOKS, upstream
 from grounded.stages.status import Status
@@ -89,19 +90,47 @@ def measuring(study: Study, stale: Iterable[Status]) -> list[Job]:
     return jobs
 
 
-def drawing(study: Study, names: Iterable[str], after: Iterable[Job]) -> list[Job]:
-    """A job for each of these figure notebooks; the executed page lies beside its figures."""
+def drawing(
+    study: Study,
+    names: Iterable[str],
+    after: Iterable[Job],
+    parameters: Mapping[str, Any] | None = None,
+) -> list[Job]:
+    """A job for each of these figure notebooks; the executed page lies beside its figures.
+
+    parameters: of the notebooks, besides the study.
+    """
     needs = tuple(job.id for job in after)
     return [
         Job(
             id=f"figures/{name}",
             notebook=paths.notebook(name),
             output=paths.figures(study.name) / "notebooks" / f"{name}.ipynb",
-            parameters={"study": study.name},
+            parameters={"study": study.name, **(parameters or {})},
             needs=needs,
         )
         for name in names
     ]
+
+
+def reported(study: Study, runs: str, accuracy: str) -> dict[str, Any]:
+    """The parameters of the page of `make report`, out of what its RUNS and ACCURACY say.
+
+    runs: ids with spaces or commas between; accuracy: a share from 0 to 1. Empty ones are left to
+    the notebook. GroundedError for a run that the study does not have, and for no such share.
+    """
+    known, found = [run.id for run in study.runs()], runs.replace(",", " ").split()
+    if odd := [run for run in found if run not in known]:
+        raise GroundedError(f"RUNS: found {odd[0]!r}, wanted runs of {study.name}, as {known[0]}")
+    asked: dict[str, Any] = {"runs": found} if found else {}
+    if accuracy:
+        try:
+            asked["accuracy"] = float(accuracy)
+        except ValueError:
+            asked["accuracy"] = -1.0
+        if not 0 < asked["accuracy"] <= 1:
+            raise GroundedError(f"ACCURACY: found {accuracy!r}, wanted a share above 0, up to 1")
+    return asked
 
 
 def publishing(study: Study, default: str) -> list[Job]:
