@@ -23,7 +23,7 @@ from grounded import paths, records, study
 from grounded.errors import GroundedError
 from grounded.stages.plan import units
 from grounded.stages.status import Status, status
-from workflow import __main__ as workflow
+from workflow import command as workflow
 from workflow import compare, drawn, graph, jobs, notebooks, run_notebook
 from workflow.jobs import Job
 
