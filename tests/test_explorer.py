@@ -157,3 +157,17 @@ def test_a_single_run_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     synthetic.write(synthetic.study(seeds=[0], **one))
     names, shown = run_notebook("explorer")
     assert isinstance(names["both"], pd.DataFrame) and shown[-1].data.startswith(b"\x89PNG")
+
+
+@needs_chromium
+def test_the_page_of_a_real_adapter_opens_in_silence(browser: Any) -> None:
+    page = browser.new_page(viewport={"width": 900, "height": 900}, offline=True)
+    said: list[str] = []
+    page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
+    page.on("request", lambda request: said.append(request.url))
+    page.goto(f"file://{paths.repository() / 'figures' / 'worked' / 'what_did_it_cost.html'}")
+    assert page.inner_text("h1") == "What did this fine-tune cost?"
+    assert page.evaluate("document.querySelector('img').naturalWidth") > 500
+    assert "harm_broken" in page.inner_text("body") and page.locator("table").count() >= 3
+    page.close()
+    assert [line for line in said if not line.startswith(("file:", "data:"))] == []
