@@ -62,6 +62,7 @@ FIGURE = """
 [SVG](figures/{study}/{name}.svg)
 ```
 """
+WORKED = "figures/worked/what_did_it_cost"  # a page by itself; GitHub shows its Markdown
 ROW = re.compile(r"^\| (.+\?) \| (.*\.ipynb\).*) \|$", re.M)
 LINK = re.compile(r"\(notebooks/(\w+)\.ipynb\)")
 
@@ -81,8 +82,9 @@ def build(name: str) -> Path:
     for folder in (source, html):
         shutil.rmtree(folder, ignore_errors=True)
     _copy(source)
-    with (source / "README.md").open("a", encoding="utf-8") as front:
-        front.write(_trees())
+    front = source / "README.md"
+    text = front.read_text(encoding="utf-8").replace(f"{WORKED}.md", f"{WORKED}.html")
+    front.write_text(text + _trees(), encoding="utf-8")
     (source / "figures.md").write_text(_figures(name), encoding="utf-8")
     (source / "extra").mkdir()
     _explore(name, source / "extra" / "explorer.html")
