@@ -266,7 +266,7 @@ def _other(asked: argparse.Namespace) -> str:
         from workflow import book
 
         html = book.build(asked.study)
-        return f"open {paths.shown(html / 'index.html')}, or {html.name}/explorer.html beside it"
+        return f"open {paths.shown(html / 'index.html')}, or explorer.html beside it"
     if asked.target == "badges":
         from workflow import badges
 
