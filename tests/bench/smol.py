@@ -1,9 +1,10 @@
 """What training and replies of the study `smol` cost on this CPU, beside the libraries as they are.
 
-By turns in one process, on one thread, in tokens a CPU-second: TRL's `SFTTrainer` with its defaults
-in fp32 against `grounded.finetune`, on the same examples and batches of the same size; and
-`generate` of transformers, one prompt at a time, against the engine, on the same prompts. Harmless
-text alone: the test items of ARC-Easy.
+By turns in one process, on one thread, a CPU-second: tokens of TRL's `SFTTrainer` with its defaults
+in fp32 against `grounded.finetune`, on the same examples and batches of the same size; new tokens
+of `generate` of transformers, one prompt at a time, against the engine, on the same prompts; and
+verdicts of a tuned judge, from one pass against 20 tokens of `generate`, on completions that people
+labelled. Loading is not timed. Replies and training are of ARC-Easy, which is harmless.
 """
 
 import resource
@@ -20,15 +21,16 @@ from datasets import Dataset
 from transformers import PreTrainedModel
 from trl import SFTConfig, SFTTrainer
 
+from bench import verdicts
 from grounded import finetune as training
 from grounded import loading
 from grounded.finetune import Start, plain_adapter
 from grounded.public import data, devices, finetuning, models
 from grounded.public.asking import Asking
 from grounded.public.replies import Engine
-from grounded.study import Study, load
+from grounded.study import Study, TunedJudge, load
 
-EXAMPLES, TURNS, ALONE, WORDS = 32, 2, 8, 32
+EXAMPLES, TURNS, ALONE, WORDS, VERDICTS = 32, 2, 8, 32, 96
 Turn = Callable[[], float]
 
 
@@ -62,8 +64,9 @@ def training_rates(study: Study, name: str) -> dict[str, list[float]]:
     tokens = sum(len(row["input_ids"]) for row in rows)
 
     def ours() -> float:
+        loaded = start.load()
         with tempfile.TemporaryDirectory() as scratch:
-            return tokens / _cpu(lambda: training.train(start, Path(scratch)))
+            return tokens / _cpu(lambda: training.train(start, Path(scratch), loaded=loaded))
 
     def plain() -> float:
         model = plain_adapter(start)(loading.load(folder)[0])
@@ -104,6 +107,15 @@ def reply_rates(study: Study, name: str) -> dict[str, list[float]]:
     return by_turns({"replies here": batched, "generate, one by one": alone})
 
 
+def verdict_rates(study: Study) -> dict[str, list[float]]:
+    """Verdicts a CPU-second, of the study's first tuned judge and of writing its answer."""
+    judge = next(n for n, one in study.judges.items() if isinstance(one, TunedJudge))
+    return {
+        f"verdicts, {way}": [VERDICTS / seconds]
+        for way, seconds in verdicts.cost(study, judge, VERDICTS).items()
+    }
+
+
 def _one_by_one(model: PreTrainedModel, words: Any, prompts: list[str]) -> list[int]:
     made = []
     for prompt in prompts:
@@ -134,12 +146,13 @@ def main() -> None:
     name = next(iter(study.models))
     dtype = str(devices.of(study.public_model(name))[1]).removeprefix("torch.")
     print(f"{name} in {dtype}, one thread")
-    for rates in (reply_rates(study, name), training_rates(study, name)):
-        (ours, first), (theirs, second) = ((n, statistics.median(v)) for n, v in rates.items())
-        print(f"{ours}: {first / second:.1f} times {theirs}")
+    for rates in (reply_rates(study, name), training_rates(study, name), verdict_rates(study)):
+        (ours, first), *others = ((n, statistics.median(v)) for n, v in rates.items())
+        for theirs, second in others:
+            print(f"{ours}: {first:.3g} a CPU-second, {first / second:.1f} times {theirs}")
     unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss: bytes there, kilobytes here
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
-    print(f"most memory of both: {most:.1f} GiB")
+    print(f"most memory of all: {most:.1f} GiB")
 
 
 if __name__ == "__main__":

@@ -1,17 +1,16 @@
 """What a verdict of a tuned judge costs: `python -m bench.verdicts STUDY JUDGE`.
 
-By turns in one run, on completions that people labelled: the one forward pass that is read, the
-same without computing the question once, and writing an answer of 20 tokens. CPU seconds, and
-ratios to the first.
+By turns in one run, on completions that people labelled: the one forward pass that is read, and
+writing an answer of 20 tokens. CPU seconds, and ratios to the first. Several replies to a request
+share the reading of question and request; what was read in one turn is forgotten before the next.
 """
 
 import argparse
 import time
 from collections.abc import Callable
 from statistics import median
-from unittest.mock import patch
 
-from grounded.public.judges import reading
+from grounded.public.kv_cache import Beginnings
 from grounded.public.tuned import judge, tuning
 from grounded.study import Study, TunedJudge, load
 
@@ -30,13 +29,12 @@ def cost(study: Study, name: str, number: int) -> dict[str, float]:
     batches = [rows[at : at + judge.BATCH] for at in range(0, len(rows), judge.BATCH)]
     reader = one._reader
 
-    def apart() -> None:
-        with patch.object(reading, "commonprefix", lambda _: []):
-            one.judge(pairs)
+    def read() -> None:
+        one._begun = Beginnings(one._begun._model)
+        one.judge(pairs)
 
     ways: dict[str, Callable[[], object]] = {
-        "one forward pass": lambda: one.judge(pairs),
-        "without computing the question once": apart,
+        "one forward pass": read,
         f"generate({WRITTEN})": lambda: [reader.written(batch, WRITTEN) for batch in batches],
     }
     times: dict[str, list[float]] = {way: [] for way in ways}
