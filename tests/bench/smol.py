@@ -25,7 +25,7 @@ from bench import verdicts
 from grounded import finetune as training
 from grounded import loading
 from grounded.finetune import Start, plain_adapter
-from grounded.public import data, devices, finetuning, models
+from grounded.public import data, devices, finetuning, models, weights
 from grounded.public.asking import Asking
 from grounded.public.replies import Engine
 from grounded.study import Study, TunedJudge, load
@@ -56,7 +56,7 @@ def training_rates(study: Study, name: str) -> dict[str, list[float]]:
     dtype = devices.of(study.public_model(name))[1]
     start = Start(
         run=run, training=settings, steps={steps: 1.0}, steps_per_epoch=steps,
-        load=lambda: loading.load(folder, dtype), pretrained=begun.pretrained, examples=some,
+        load=lambda: weights.load(folder, dtype), pretrained=begun.pretrained, examples=some,
         material=begun.material, monitor=begun.monitor,
     )  # fmt: skip
     words = loading.load(folder)[1]
@@ -90,7 +90,7 @@ def training_rates(study: Study, name: str) -> dict[str, list[float]]:
 def reply_rates(study: Study, name: str) -> dict[str, list[float]]:
     """New tokens a CPU-second, of the engine and of `generate`, one prompt at a time."""
     folder = models.folder(study, name, "pretrained")
-    model, words = loading.load(folder, devices.of(study.public_model(name))[1])
+    model, words = weights.load(folder, devices.of(study.public_model(name))[1])
     prompts = [one.prompt for one in data.task(study, "arc_easy", 0).test]
     engine, how = Engine(model, words, study.generation.batch_size), Asking(WORDS)
 

@@ -17,10 +17,10 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from grounded import fingerprint, loading, paths, sources
+from grounded import fingerprint, paths, sources
 from grounded.errors import GroundedError
 from grounded.finetune import Start, train
-from grounded.public import adapters, benchmarks, data, devices
+from grounded.public import adapters, benchmarks, data, devices, weights
 from grounded.public.asking import Asking
 from grounded.public.files import csv_rows, text
 from grounded.public.judges.keywords import NormalisedKeywords
@@ -115,7 +115,7 @@ def accept(study: Study, model: str, folder: Path) -> Measures:
     """Rates of refusal by benchmark, and of answers to plain instructions, of the model there."""
     setting = _setting(study, model)
     device, dtype = devices.of(study.public_model(model))
-    made, words = loading.load(folder, dtype)
+    made, words = weights.load(folder, dtype)
     engine = Engine(made.to(device), words, study.generation.batch_size)
     how = Asking(study.generation.max_new_tokens, study.public_model(model).template)
     found: Measures = {}
@@ -186,7 +186,7 @@ def merged(start: Path, adapter_folder: Path) -> Path:
     place = paths.home() / ".cache" / "aligned" / f"{start.name}-{sha[:16]}"
     if (place / "config.json").is_file():
         return place
-    model, words = loading.load(start, torch.float32)
+    model, words = weights.load(start, torch.float32)
     made = adapters.put_on(model, adapter_folder).model.merge_and_unload()
     unfinished = place.with_name(f".{place.name}.{os.getpid()}")
     shutil.rmtree(unfinished, ignore_errors=True)
@@ -211,7 +211,7 @@ def _train(study: Study, model: str, recipe: Recipe, start: Path, folder: Path) 
 
     def begin() -> Any:
         device, dtype = devices.of(study.public_model(model))
-        made, words = loading.load(start, dtype)
+        made, words = weights.load(start, dtype)
         return made.to(device), words
 
     wanted = Start(

@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from grounded import loading
 from grounded.errors import GroundedError
-from grounded.public import devices, judging, lock, models
+from grounded.public import devices, judging, lock, models, weights
 from grounded.public.asking import Asking
 from grounded.public.lock import Found
 from grounded.public.replies import Engine
@@ -45,7 +44,7 @@ def _told(ask: Callable[[], tuple[str, bool]]) -> tuple[str, bool]:
 
 def _answers(study: Study, name: str) -> tuple[str, bool]:
     device, dtype = devices.best()
-    model, words = loading.load(models.folder(study, name), dtype)
+    model, words = weights.load(models.folder(study, name), dtype)
     engine = Engine(model.to(device), words, study.generation.batch_size)
     (said,) = engine.reply([QUESTION], Asking(WORDS, study.public_model(name).template))
     right = said.finish != "length" and ("4" in said.text or "four" in said.text.lower())

@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from grounded import fingerprint, loading, paths
+from grounded import fingerprint, paths
 from grounded.errors import GroundedError
 from grounded.finetune import Start, update_norm
 from grounded.public import (
@@ -23,6 +23,7 @@ from grounded.public import (
     devices,
     memory,
     models,
+    weights,
     whole,
 )
 from grounded.public.prefixes import PREFIXES
@@ -116,7 +117,7 @@ def _load(
     study: Study, name: str, version: str = "base"
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     device, dtype = devices.of(study.public_model(name))
-    model, words = loading.load(models.folder(study, name, version), dtype)
+    model, words = weights.load(models.folder(study, name, version), dtype)
     return model.to(device), words
 
 
@@ -124,7 +125,7 @@ def _placed(start: Given, folder: Path) -> pd.DataFrame:
     """Copy each adapter, or point to each model, and measure how far it is from its base."""
     study, run = start.study, start.run
     base_folder = models.folder(study, run.model)
-    load = _once(lambda: loading.load(base_folder)[0])
+    load = _once(lambda: weights.load(base_folder)[0])
     rows = []
     for number, one in enumerate(study.given[run.setting].checkpoints, start=1):
         place = one.adapter or one.model

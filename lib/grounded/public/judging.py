@@ -27,6 +27,7 @@ from grounded.public import (
     memory,
     models,
     thoughts,
+    weights,
 )
 from grounded.public.judges import JUDGES, PublicJudge, harmbench, load, strongreject
 from grounded.public.judges import keywords as normalised
@@ -186,4 +187,4 @@ def _read(folder: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrained
             f"{paths.shown(folder)}: found no readable model ({line}), wanted config, tokenizer "
             "and safetensors weights"
         ) from error
-    return model.eval(), words
+    return weights.whole_head(model.eval()), words

@@ -23,10 +23,9 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from grounded import loading
 from grounded.errors import GroundedError
 from grounded.generate import Reply
-from grounded.public import adapters, devices
+from grounded.public import adapters, devices, weights
 from grounded.public.asking import Asking, in_order
 from grounded.public.greedy import greedy
 
@@ -234,7 +233,7 @@ def load(
     GroundedError for a folder that is missing, half-written or without a chat template.
     """
     best_device, best_dtype = devices.best()
-    model, tokenizer = loading.load(folder, dtype or best_dtype)
+    model, tokenizer = weights.load(folder, dtype or best_dtype)
     return Engine(model.to(device or best_device), tokenizer, batch_size)
 
 

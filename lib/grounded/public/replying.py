@@ -25,10 +25,19 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from grounded import loading
 from grounded.errors import GroundedError
 from grounded.generate import Reply
-from grounded.public import capability, data, devices, kinds, memory, models, thoughts, whole
+from grounded.public import (
+    capability,
+    data,
+    devices,
+    kinds,
+    memory,
+    models,
+    thoughts,
+    weights,
+    whole,
+)
 from grounded.public.asking import Asking
 from grounded.public.harness import Harness, installed
 from grounded.public.prefixes import PREFIXES
@@ -203,7 +212,7 @@ class Asker:
             self._here = None
             memory.free()
             device, dtype = devices.of(self._setting)
-            model, words = loading.load(one.model, dtype)
+            model, words = weights.load(one.model, dtype)
             model = model.to(device)
             engine = Engine(model, words, self._generation.batch_size)
             told = self._setting.template, self._setting.thoughts

@@ -18,6 +18,7 @@ from grounded.public.judges.granite_guardian import GraniteGuardian
 from grounded.public.judges.llama_guard import LlamaGuard
 from grounded.public.judges.prompted import Prompted
 from grounded.public.judges.qwen3guard import Qwen3Guard
+from grounded.public.weights import whole_head
 
 __all__ = [
     "JUDGES",
@@ -226,7 +227,7 @@ def _read(where: Path, known: Known, adapter: Path | None, dtype: str, device: s
             from peft import PeftModel
 
             model = PeftModel.from_pretrained(model, adapter)
-        return model.to(device).eval(), tokenizer
+        return whole_head(model.to(device).eval()), tokenizer
     except Exception as error:  # what a broken folder raises differs from file to file
         line = " ".join(str(error).split())[:200]
         raise GroundedError(

@@ -6,8 +6,8 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from grounded import loading, paths
-from grounded.public import adapters, devices, models
+from grounded import paths
+from grounded.public import adapters, devices, models, weights
 from grounded.public.judges import templates
 from grounded.public.judges.base import PublicJudge, Reading, between
 from grounded.public.judges.reading import single
@@ -85,7 +85,7 @@ def load(study: Study, name: str, folder: Path | None = None) -> TunedJudge:
     """
     setting, place = study.judge(name), folder or paths.judge(study.name, name)
     assert isinstance(setting, Setting)
-    model, words = loading.load(models.folder(study, setting.model, "pretrained"))
+    model, words = weights.load(models.folder(study, setting.model, "pretrained"))
     merged: Any = adapters.put_on(model, place).model.merge_and_unload()
     device, dtype = devices.of(study.public_model(setting.model))
     return TunedJudge(

@@ -20,11 +20,11 @@ from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel, PrinterCallback
 from trl import SFTConfig
 
-from grounded import loading, paths
+from grounded import paths
 from grounded.examples import IGNORED, Batches, left_padded
 from grounded.finetune import FastTrainer
 from grounded.progress import Bar
-from grounded.public import adapters, data, devices, memory, models
+from grounded.public import adapters, data, devices, memory, models, weights
 from grounded.public.tuned import LABELS, broken, judge, labelled
 from grounded.public.tuned.agreement import HELD_OUT, agreement
 from grounded.public.tuned.labelled import Labelled, Split
@@ -125,7 +125,7 @@ def alarms(made: Any, some: Sequence[Labelled], seed: int) -> dict[str, dict[str
 def _tune(study: Study, name: str, setting: Setting, some: list[Labelled], folder: Path) -> float:
     """Train the adapter, leave it in `folder` in bfloat16, and return the mean loss in nats."""
     device, dtype = devices.of(study.public_model(setting.model))
-    model, words = loading.load(models.folder(study, setting.model, "pretrained"), dtype)
+    model, words = weights.load(models.folder(study, setting.model, "pretrained"), dtype)
     if device.type == "cpu" and dtype == torch.bfloat16:
         model.set_attn_implementation("eager")  # as `finetune.train`
     model.to(device)
