@@ -22,7 +22,7 @@ from grounded.errors import GroundedError
 from grounded.examples import IGNORED
 from grounded.finetune import Start, batch_loss
 from grounded.methods import stop_at
-from grounded.public import adapters
+from grounded.public import adapters, weights
 from grounded.public.tasks import Example
 from grounded.study import Run
 from grounded.study.parts import Training
@@ -87,6 +87,19 @@ def test_gradients_are_those_of_the_plain_loss(folder):
     assert ours.keys() == theirs.keys() and len(ours) > 4
     for name, found in ours.items():
         torch.testing.assert_close(found, theirs[name], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("load", "whole"), [(loading.load, False), (weights.load, True)])
+def test_the_head_of_a_real_model_reads_one_piece(folder, load, whole):
+    model, _ = load(folder)
+    seen = []
+    model.get_output_embeddings().register_forward_pre_hook(
+        lambda _, given: seen.append(given[0].is_contiguous())
+    )
+    ids = torch.arange(12).reshape(4, 3)
+    kept = model(input_ids=ids, logits_to_keep=1).logits
+    assert seen == [whole]  # else PyTorch copies the head for each row
+    torch.testing.assert_close(kept, model(input_ids=ids).logits[:, -1:], atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("each", [8, 3])
