@@ -68,12 +68,11 @@ def _model(plan: Plan, unit: str) -> str:
         wanted = [(plan.tuned_judge(unit), False)]
     elif study.world != MICROWORLD:
         return public.stale(study, unit)
-    elif unit in study.variants:
-        wanted = [(plan.base(unit), True)]
-    elif unit in study.models:
-        wanted = [(plan.pretrained(unit), False), (plan.base(unit), True)]
-    else:
+    elif unit in study.language_judges:
         wanted = [(plan.trained_judge(unit), False)]
+    else:
+        first = [] if unit in study.variants else [(plan.pretrained(unit), False)]
+        wanted = [*first, (plan.base(unit), True)]
     for folder, (inputs, accepted) in zip(outputs(study, "base_models", unit), wanted, strict=True):
         if plan.content(folder) is None:
             return f"{paths.shown(folder)} is missing"
