@@ -28,7 +28,7 @@ def finetune(study: Study | str, unit: str) -> Summary:
     with naming("finetune", unit):
         rows = Rows(plan, "finetune", unit)
         todo = [run for run in rows.runs if not _finished(rows, plan, run)]
-        if not todo and plan.complete("finetune", unit):
+        if not (todo or plan.stale("finetune", unit)):
             return Summary("finetune", unit, 0, len(rows.runs))
     for run in progress(todo, f"finetune {unit}", done=len(rows.runs) - len(todo)):
         with naming("finetune", run.id):

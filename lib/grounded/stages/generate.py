@@ -27,7 +27,7 @@ def generate(study: Study | str, unit: str) -> Summary:
     """
     study = study_of(study)
     plan = Plan(study)
-    if plan.complete(STAGE, unit):
+    if not plan.stale(STAGE, unit):
         return Summary(STAGE, unit, 0, len(study.unit_runs(unit)))
     with naming(STAGE, unit):
         rows = Rows(plan, STAGE, unit)

@@ -36,7 +36,7 @@ def judge(study: Study | str, unit: str) -> Summary:
     """
     study = study_of(study)
     plan = Plan(study)
-    if plan.complete(STAGE, unit):
+    if not plan.stale(STAGE, unit):
         return Summary(STAGE, unit, 0, len(study.unit_runs(unit)))
     with naming(STAGE, unit):
         rows = Rows(plan, STAGE, unit)
@@ -79,7 +79,7 @@ def _calibration(plan: Plan, run: Run) -> float | None:
         return None
     unit = f"{run.model}-{BASE}"
     path = paths.table(plan.study.name, "coherence", unit)
-    if not plan.complete(STAGE, unit):
+    if plan.stale(STAGE, unit):
         raise GroundedError(f"{paths.shown(path)}: found it out of date, wanted judge {unit} first")
     return float(records.metadata(path)["threshold"])
 

@@ -317,14 +317,28 @@ class Plan:
             and not shortfalls(self.study, found.get("acceptance", {}))
         )
 
-    def complete(self, stage: str, unit: str) -> bool:
-        """Whether the tables of a unit are there and hold its runs, all current, and no others."""
+    def stale(self, stage: str, unit: str) -> str:
+        """Why the tables of a unit must be made again; nothing where they hold its runs, all of
+        them current, and no others."""
         runs = self.study.unit_runs(unit)
-        names = {run.id for run in runs}
-        files = outputs(self.study, stage, unit)
-        return all(set(self.recorded(file)) == names for file in files) and all(
-            self.current(stage, run) for run in runs
-        )
+        for file in outputs(self.study, stage, unit):
+            if not file.exists():
+                return f"{paths.shown(file)} is missing"
+            try:
+                recorded = records.sound(file, file.parent.name)["runs"]
+            except GroundedError as error:
+                return str(error)
+            if odd := sorted({run.id for run in runs} ^ set(recorded)):
+                return f"{paths.shown(file)}: other runs: {some(odd)}"
+            changed = [r.id for r in runs if recorded[r.id].get("inputs") != self.inputs(stage, r)]
+            if changed:
+                return f"{paths.shown(file)}: other inputs: {some(changed)}"
+        return ""
+
+
+def some(names: list[str]) -> str:
+    """The first of these names, and how many more there are."""
+    return f"{names[0]} and {len(names) - 1} more" if len(names) > 1 else names[0]
 
 
 def intact(study: Study, run: Run, checkpoints: "pd.DataFrame") -> bool:
