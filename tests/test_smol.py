@@ -22,7 +22,7 @@ from grounded.judges import Verdict
 from grounded.public import alignment, benchmarks, data
 from grounded.public.tuned import judge as tuned
 from grounded.records.redacted import sha
-from grounded.stages import plan
+from grounded.stages import plan, public
 from grounded.stages.base_models import base_models
 from grounded.stages.finetune import finetune
 from grounded.stages.generate import generate
@@ -118,7 +118,7 @@ def test_a_wheel_through_every_stage(home):
     study = load("smol")
     assert through() == {"base_models": 1, "finetune": 3, "generate": 3, "judge": 3}
     assert not [one for one in status("smol") if one.state == "stale"]
-    record = plan.record(paths.models("smol", MODEL))
+    record = public.recorded(paths.models("smol", MODEL))
     assert record["alignment"]["recipe"] == "one" and record["alignment"]["reached"]
     assert set(record["alignment"]["measures"]["one"]) == {"harmful", "harmless", "instructions"}
     assert record["files"]["base"].startswith(record["files"]["pretrained"] + "+")

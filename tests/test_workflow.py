@@ -400,7 +400,7 @@ ENDS = {
 @pytest.mark.parametrize("source", ENDS)
 def test_a_command_ends_in_lines_however_it_is_stopped(source: str, tmp_path: Path) -> None:
     (tmp_path / "stand_in.py").write_text(source)
-    code = "import sys; from workflow.ending import ended; sys.exit(ended('stand_in'))"
+    code = "import sys; from workflow.__main__ import ended; sys.exit(ended('stand_in'))"
     there = {"PYTHONPATH": f"{tmp_path}:{paths.repository() / 'lib'}"}
     done = subprocess.run(
         [sys.executable, "-c", code], env=os.environ | there, capture_output=True, text=True

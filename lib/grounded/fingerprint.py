@@ -13,6 +13,7 @@ import tokenize
 from collections.abc import Collection, Iterable
 from contextlib import suppress
 from functools import cache
+from importlib.util import resolve_name
 from pathlib import Path
 from typing import Any
 
@@ -247,12 +248,9 @@ def _seen(source: str) -> tuple[str, list[tuple[str | None, int, list[str]]]]:
 @cache
 def _imports(source: str, name: str, is_package: bool) -> list[str]:
     found: list[str] = []
+    package = name if is_package else name.rpartition(".")[0]
     for module, level, names in _seen(source)[1]:
-        base = module or ""
-        if level:
-            parts = name.split(".")
-            parents = parts[: len(parts) - level + is_package]
-            base = ".".join([*parents, base]) if base else ".".join(parents)
+        base = resolve_name("." * level + (module or ""), package)
         found += [base, *(f"{base}.{one}" for one in names)]
     # importing a.b runs a first
     named = {".".join(n.split(".")[:i]) for n in found for i in range(1, n.count(".") + 2)}

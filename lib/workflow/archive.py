@@ -5,7 +5,6 @@ its sha256, and says by which commit of this repository what was made from what.
 the same commit gives the same bytes.
 """
 
-import hashlib
 import json
 import mimetypes
 import subprocess
@@ -17,7 +16,7 @@ from pathlib import Path
 from rocrate.model.contextentity import ContextEntity
 from rocrate.rocrate import ROCrate
 
-from grounded import paths, tables
+from grounded import fingerprint, paths, tables
 from grounded.errors import GroundedError
 from grounded.records import replacing
 from grounded.records.redacted import redact
@@ -115,7 +114,7 @@ def _crate(asked: Study, content: dict[str, Path]) -> bytes:
     asks = None
     for name, file in sorted(content.items()):
         about = {
-            "sha256": _sha(file.read_bytes()), "contentSize": str(file.stat().st_size),
+            "sha256": fingerprint.file(file), "contentSize": str(file.stat().st_size),
             "encodingFormat": _type(file),
         }  # fmt: skip
         top = name.partition("/")[0]
@@ -145,10 +144,6 @@ def _type(file: Path) -> str:
     if file.suffix == ".ipynb":
         read(file)  # a page that cannot be read is not worth keeping
     return TYPES.get(file.suffix) or mimetypes.guess_type(file.name)[0] or "text/plain"
-
-
-def _sha(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
 
 
 def _git(*command: str) -> str:

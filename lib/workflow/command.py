@@ -7,38 +7,49 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from grounded import paths, records, study
 from grounded.errors import GroundedError
 from grounded.stages.plan import IN_PARTS, units
 from grounded.stages.status import Status, status
 from grounded.study import Study
-from workflow import drawn, graph, jobs
+from workflow import badges, book, drawn, graph, jobs, unpack, vouch
 from workflow.notebooks import figure_notebooks
 
+TIMED = ("figures", "models", "report", "reproduce", "notebooks", "redact", "export")
+OTHERS = ("badges", "book", "check", "goals", "import", "new", "vouch")
 DEFAULT = "micro"  # the study of the committed notebooks
 REPORT = "what_did_it_cost"
 NAME = re.compile(r"[a-z0-9]+([_-][a-z0-9]+)*")  # of a study
 
 
-def bring_up(asked: Study, cores: int, only: str = "") -> None:
+def bring_up(
+    asked: Study,
+    cores: int,
+    only: str = "",
+    pages: Sequence[str] | None = None,
+    parameters: Mapping[str, Any] | None = None,
+) -> None:
     """Make what is missing or out of date, then draw the figures that do not show it.
 
-    With `only`, that stage alone is made, and nothing is drawn.
+    only: that stage alone is made, and nothing is drawn. pages: the notebooks to draw, whatever
+    they show already, with `parameters`.
     """
     with graph.alone(asked.name):
         stale = [s for s in _stale(asked) if only in ("", s.stage)]
+        if pages is None:
+            pages = [] if only else figure_notebooks() if stale else drawn.stale(asked)
         measuring = jobs.measuring(asked, stale)
-        names = [] if only else figure_notebooks() if stale else drawn.stale(asked)
-        drawing = jobs.drawing(asked, names, after=measuring)
+        drawing = jobs.drawing(asked, pages, measuring, parameters)
         _explain(asked, stale, len(drawing))
         if measuring or drawing:
             graph.run(asked.name, [*measuring, *drawing], cores)
-        for job in drawing:
-            drawn.remember(asked, job.unit)
+        for name in pages:
+            drawn.remember(asked, name)
 
 
 def ready(name: str) -> Study:
@@ -65,11 +76,6 @@ def figures(asked: Study, cores: int) -> str:
             raise GroundedError(f"{missing[0]}: found no such file, wanted {name} to draw it")
     place = paths.shown(paths.figures(asked.name))
     return f"open {place}/*.png, or {place}/notebooks/*.ipynb with all that was computed"
-
-
-def models(asked: Study, cores: int) -> None:
-    """Make the base models and the judges that are missing or out of date."""
-    bring_up(asked, cores, only="base_models")
 
 
 def notebooks(asked: Study, cores: int) -> None:
@@ -100,14 +106,7 @@ def report(asked: Study, cores: int, runs: str = "", accuracy: str = "") -> str:
 
     Of these runs, at this accuracy (`jobs.reported`); by default of the first, at its end.
     """
-    parameters = jobs.reported(asked, runs, accuracy)
-    with graph.alone(asked.name):
-        stale = _stale(asked)
-        measuring = jobs.measuring(asked, stale)
-        drawing = jobs.drawing(asked, [REPORT], measuring, parameters)
-        _explain(asked, stale, len(drawing))
-        graph.run(asked.name, [*measuring, *drawing], cores)
-        drawn.remember(asked, REPORT)
+    bring_up(asked, cores, pages=[REPORT], parameters=jobs.reported(asked, runs, accuracy))
     return f"the page: {paths.shown(paths.figures(asked.name) / REPORT)}.html (and .md)"
 
 
@@ -138,22 +137,6 @@ def reproduce(asked: Study, cores: int) -> None:
     print(text)
     if report.missing:
         raise GroundedError(f"reproduced/{asked.name}: not all that is committed was made again")
-
-
-def redact(asked: Study, cores: int) -> None:
-    """Write the study's tables without their texts."""
-    from workflow import archive  # its metadata take a second to import
-
-    made = archive.redact_tables(asked)
-    print(f"{len(made)} tables without texts in {paths.shown(paths.data(asked.name) / 'redacted')}")
-
-
-def export(asked: Study, cores: int) -> None:
-    """Write the study as one file to keep."""
-    from workflow import archive
-
-    made = archive.export(asked)
-    print(f"{made.relative_to(paths.repository())}: {made.stat().st_size / 1e6:.1f} MB")
 
 
 def check(name: str) -> int:
@@ -202,28 +185,22 @@ def _stale(asked: Study) -> list[Status]:
     return [s for s in status(asked) if s.state == "stale"]
 
 
-def _explain(asked: Study, stale: Iterable[Status], figures: int) -> None:
+def _explain(asked: Study, stale: Sequence[Status], figures: int) -> None:
     """Say what is about to be done and why."""
-    by_stage: dict[str, list[str]] = {}
-    for item in stale:
-        by_stage.setdefault(item.stage, []).append(item.reason)
-    for stage, reasons in by_stage.items():
-        print(f"{asked.name}: {len(reasons)} {stage} to make ({reasons[0]})")
+    for stage, of_stage in groupby(stale, key=lambda item: item.stage):
+        first, *others = of_stage
+        print(f"{asked.name}: {1 + len(others)} {stage} to make ({first.reason})")
     if figures:
         print(f"{asked.name}: {figures} figures to draw")
-    if not (by_stage or figures):
+    if not (stale or figures):
         print(f"{asked.name}: all is there and current")
     sys.stdout.flush()
 
 
 def main() -> int:
     """Parse the command line and do what it asks; the exit status."""
-    targets: dict[str, Callable[[Study, int], str | None]]
-    targets = {f.__name__: f for f in (figures, models, report, reproduce, notebooks,
-                                          redact, export)}  # fmt: skip
-    others = ("badges", "book", "check", "goals", "import", "new", "vouch")
     parser = argparse.ArgumentParser(prog="workflow", description=__doc__)
-    parser.add_argument("target", choices=[*targets, *others])
+    parser.add_argument("target", choices=[*TIMED, *OTHERS])
     parser.add_argument("study", help="its name; of `import` the archive's file, of `badges` "
                         "owner/name")  # fmt: skip
     parser.add_argument("--run", default="", help="of `vouch`: the run that is made again")
@@ -236,42 +213,54 @@ def main() -> int:
     if asked.profile:
         os.environ[graph.PROFILE] = asked.profile
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    began = time.monotonic()
     if asked.target == "check":
         return check(asked.study)
-    if asked.target in targets:
-        targets["report"] = partial(report, runs=asked.runs, accuracy=asked.accuracy)
-        said = targets[asked.target](ready(asked.study), asked.jobs)
+    began = time.monotonic()
+    said = _do(asked)
+    if asked.target in TIMED:
         print(f"{asked.target}: done in {time.monotonic() - began:.0f} s")
-    else:
-        said = _other(asked)
     if said:
         print(said)
     return 0
 
 
-def _other(asked: argparse.Namespace) -> str:
-    """Do what measures and draws nothing; what to say of it."""
-    if asked.target == "new":
-        return new(asked.study)
-    if asked.target == "import":
-        from workflow import unpack
+def _do(asked: argparse.Namespace) -> str | None:
+    """Do what a target asks; what to say of it."""
+    name, cores = asked.study, asked.jobs
+    match asked.target:
+        case "figures":
+            return figures(ready(name), cores)
+        case "models":
+            bring_up(ready(name), cores, only="base_models")
+        case "report":
+            return report(ready(name), cores, asked.runs, asked.accuracy)
+        case "reproduce":
+            reproduce(ready(name), cores)
+        case "notebooks":
+            notebooks(ready(name), cores)
+        case "new":
+            return new(name)
+        case "redact":
+            from workflow import archive  # its metadata take a second to import
 
-        return f"{unpack.bring(Path(asked.study))}: put in place"
-    if asked.target == "goals":
-        from grounded.stages.goals import goals
+            made, place = archive.redact_tables(ready(name)), paths.data(name) / "redacted"
+            return f"{len(made)} tables without texts in {paths.shown(place)}"
+        case "export":
+            from workflow import archive
 
-        return f"{paths.shown(goals(ready(asked.study)))}: written"
-    if asked.target == "book":
-        from workflow import book
+            file = archive.export(ready(name))
+            return f"{file.relative_to(paths.repository())}: {file.stat().st_size / 1e6:.1f} MB"
+        case "import":
+            return f"{unpack.bring(Path(name))}: put in place"
+        case "goals":
+            from grounded.stages.goals import goals  # with torch
 
-        html = book.build(asked.study)
-        return f"open {paths.shown(html / 'index.html')}, or explorer.html beside it"
-    if asked.target == "badges":
-        from workflow import badges
-
-        badges.stamp_all(asked.study, asked.tag)
-        return ""
-    from workflow import vouch
-
-    return f"{vouch.vouch(ready(asked.study), asked.run)} tables recorded as current"
+            return f"{paths.shown(goals(ready(name)))}: written"
+        case "book":
+            html = book.build(name)
+            return f"open {paths.shown(html / 'index.html')}, or explorer.html beside it"
+        case "badges":
+            badges.stamp_all(name, asked.tag)
+        case "vouch":
+            return f"{vouch.vouch(ready(name), asked.run)} tables recorded as current"
+    return None

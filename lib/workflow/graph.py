@@ -22,6 +22,7 @@ from typing import IO, Any
 
 from grounded import paths
 from grounded.errors import GroundedError
+from grounded.stages.plan import some
 from workflow import gpus
 from workflow.jobs import TOLD, Job, Plan, save
 
@@ -53,8 +54,8 @@ def run(study: str, jobs: Sequence[Job], cores: int) -> dict[str, dict[str, Any]
     """Execute the jobs; what each told, by id. To be called inside `alone`.
 
     On stdout a line for each job that ends, and below it what its notebook printed. A job tells by
-    a file: on a cluster it ends on another machine. GraphError
-    when some failed: what does not need them is made all the same.
+    a file: on a cluster it ends on another machine. GraphError when some failed: what does not need
+    them is made all the same.
     """
     graphs = paths.cache(study) / "graph"
     if (free := shutil.disk_usage(paths.home()).free) < ROOM:
@@ -83,9 +84,8 @@ def run(study: str, jobs: Sequence[Job], cores: int) -> dict[str, dict[str, Any]
             process.wait()
     failed = [result["error"] for result in told.values() if result["error"]]
     if not failed and (left := [name for name in plan.jobs if name not in told]):
-        names = f"{left[0]}{f' and {len(left) - 1} more' if len(left) > 1 else ''}"
         ended = f"the graph ended with status {process.returncode}"
-        failed = [f"{names}: found no result, for {ended} (see {paths.shown(log_path)})"]
+        failed = [f"{some(left)}: found no result, for {ended} (see {paths.shown(log_path)})"]
     if failed:
         raise GraphError("\n".join(failed))
     return told

@@ -1,10 +1,11 @@
 """Which notebook runs with which parameters after which: the plan that the graph is made from."""
 
-import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from grounded import paths
 from grounded.errors import GroundedError
@@ -56,17 +57,12 @@ class Plan:
 def save(plan: Plan, file: Path) -> None:
     """Write a plan for the graph and its jobs to read."""
     with replacing(file) as temporary:
-        temporary.write_text(json.dumps(asdict(plan), indent=1, default=str))
+        temporary.write_bytes(TypeAdapter(Plan).dump_json(plan))
 
 
 def load(file: Path) -> Plan:
     """The plan that `save` wrote."""
-    found = json.loads(file.read_text())
-    jobs = {}
-    for name, job in found.pop("jobs").items():
-        job |= {"notebook": Path(job["notebook"]), "output": Path(job["output"])}
-        jobs[name] = Job(**job | {"needs": tuple(job["needs"])})
-    return Plan(**{name: Path(path) for name, path in found.items()}, jobs=jobs)
+    return TypeAdapter(Plan).validate_json(file.read_bytes())
 
 
 def measuring(study: Study, stale: Iterable[Status]) -> list[Job]:

@@ -9,7 +9,6 @@ import lzma
 import shutil
 import zipfile
 import zlib
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from pydantic import BaseModel, Field, ValidationError
@@ -52,8 +51,9 @@ def bring(archive: Path) -> str:
             for one in wanted:
                 place = paths.home() / one.filename
                 if not place.exists():
-                    with replacing(place) as temporary, temporary.open("wb") as target:
-                        target.writelines(_pieces(opened, one))
+                    with replacing(place) as file, file.open("wb") as target:
+                        with opened.open(one) as source:
+                            shutil.copyfileobj(source, target)
     except BROKEN as error:
         found = str(error.errors()[0]["msg"]) if isinstance(error, ValidationError) else str(error)
         raise GroundedError(
@@ -137,13 +137,5 @@ def _room(wanted: list[zipfile.ZipInfo], archive: Path) -> None:
 
 
 def _sha(opened: zipfile.ZipFile, one: zipfile.ZipInfo) -> str:
-    digest = hashlib.sha256()
-    for piece in _pieces(opened, one):
-        digest.update(piece)
-    return digest.hexdigest()
-
-
-def _pieces(opened: zipfile.ZipFile, one: zipfile.ZipInfo) -> Iterator[bytes]:
     with opened.open(one) as source:
-        while piece := source.read(2**20):
-            yield piece
+        return hashlib.file_digest(source, "sha256").hexdigest()  # type: ignore[arg-type]

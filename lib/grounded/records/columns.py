@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from grounded import paths
-from grounded.records.files import metadata, sound
-from grounded.records.fitting import RecordsError, check_keys, check_types
+from grounded.records.files import metadata, readable, sound
+from grounded.records.fitting import check_keys, check_types, completed
 from grounded.records.schemas import SCHEMAS
 
 MISSING = -1  # a flag that is neither true (1) nor false (0)
@@ -31,18 +31,11 @@ def read(
     schema, shown, only = SCHEMAS[table], paths.shown(file), only or {}
     metadata(file)  # refuses what is not a table of ours
     whole = pq.ParquetFile(file)  # a third of the time of `read_table`, which reads in batches
-    found = whole.schema_arrow
-    check_types(found, table, shown)
+    check_types(whole.schema_arrow, table, shown)
     wanted = list(dict.fromkeys([*schema.key, *only, *columns]))
-    stored = [name for name in wanted if name in found.names]
-    try:
-        arrow = whole.read(stored).unify_dictionaries()
-    except (pa.ArrowInvalid, OSError):
-        raise RecordsError(f"{shown}: found a truncated file, wanted Parquet") from None
-    for name in wanted:
-        if name not in stored:
-            arrow = arrow.append_column(name, pa.nulls(len(arrow), schema.columns[name].type))
-    arrow = arrow.select(wanted)
+    with readable(file):
+        arrow = whole.read([name for name in wanted if name in whole.schema_arrow.names])
+    arrow = completed(arrow.unify_dictionaries(), table, wanted)
     if only:
         arrow = _kept(arrow, only)
     for at, name in enumerate(wanted):

@@ -95,7 +95,7 @@ def metadata(path: Path) -> dict[str, Any]:
     RecordsError for a file that is missing or no table of this project.
     """
     file = paths.shown(path)
-    with _readable(path):
+    with readable(path):
         found = pq.read_metadata(path).metadata or {}
     if b"grounded" not in found:
         raise RecordsError(f"{file}: found no 'grounded' metadata, wanted a table of this project")
@@ -110,7 +110,7 @@ def metadata(path: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[None]:
+def readable(path: Path) -> Iterator[None]:
     """What pyarrow raises of a file that is no whole Parquet, as one line."""
     file = paths.shown(path)
     try:
@@ -154,7 +154,7 @@ def sound(path: Path, table: str) -> dict[str, Any]:
 
 def table_of(path: Path) -> pa.Table:
     """All that the file holds, as it holds it; RecordsError for one that cannot be read."""
-    with _readable(path):
+    with readable(path):
         arrow = pq.read_table(path, partitioning=None)
         arrow.validate(full=True)
         return arrow

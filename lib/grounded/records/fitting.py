@@ -82,14 +82,20 @@ def to_pandas(arrow: pa.Table, table: str) -> "pd.DataFrame":
     Columns of true, false and missing become pandas "boolean".
     """
     columns = SCHEMAS[table].columns
-    for name in SCHEMAS[table].optional:
-        if name not in arrow.column_names:
-            arrow = arrow.append_column(name, pa.nulls(len(arrow), columns[name].type))
-    frame: pd.DataFrame = arrow.select(list(columns)).to_pandas()
+    frame: pd.DataFrame = completed(arrow, table, list(columns)).to_pandas()
     for name, column in columns.items():
         if column.nullable and pa.types.is_boolean(column.type):
             frame[name] = frame[name].astype("boolean")
     return frame
+
+
+def completed(arrow: pa.Table, table: str, names: Sequence[str]) -> pa.Table:
+    """These columns of a table, an optional one that it lacks as nulls."""
+    for name in names:
+        if name not in arrow.column_names:
+            nulls = pa.nulls(len(arrow), SCHEMAS[table].columns[name].type)
+            arrow = arrow.append_column(name, nulls)
+    return arrow.select(names)
 
 
 def check_names(found: Sequence[str], table: str, file: str) -> None:

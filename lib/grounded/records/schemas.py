@@ -31,11 +31,6 @@ class Schema:
     columns: dict[str, Column]
     key: tuple[str, ...]
 
-    @property
-    def optional(self) -> tuple[str, ...]:
-        """The columns that a table may lack."""
-        return tuple(name for name, column in self.columns.items() if column.optional)
-
 
 _CATEGORY = Column(pa.dictionary(pa.int32(), pa.string()))
 _TEXT, _FLAG = Column(pa.string()), Column(pa.bool_())

@@ -4,14 +4,15 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from grounded import fingerprint, paths, records
+from grounded import paths, records
 from grounded.errors import GroundedError
 from grounded.stages import public
 from grounded.stages.common import Summary, naming, one_thread, study_of
-from grounded.stages.plan import MICROWORLD, Plan, record, shortfalls
+from grounded.stages.plan import MICROWORLD, Plan, content, shortfalls
 from grounded.study import Study, TunedJudge
 
 Measures = dict[str, float]
@@ -27,77 +28,63 @@ def base_models(study: Study | str, unit: str) -> Summary:
     value found and the value wanted.
     """
     study = study_of(study)
-    if study.world != MICROWORLD:
-        return _real(study, unit)
     with naming("base_models", unit):
-        one = _judge if unit in study.language_judges else _model
-        made = one(study, unit)
+        if isinstance(study.judges.get(unit), TunedJudge):
+            made = [_tuned(study, unit)]
+        elif study.world != MICROWORLD:
+            made = [_brought(study, unit)]
+        elif unit in study.language_judges:
+            made = [_judge(study, unit)]
+        else:
+            made = _model(study, unit)
     return Summary("base_models", unit, sum(made), len(made) - sum(made))
 
 
-def _real(study: Study, unit: str) -> Summary:
-    """Bring the files of a real model or a published judge, and leave a record of them."""
+def _brought(study: Study, unit: str) -> bool:
+    """Bring the files of a real model or a published judge and leave a record of them, or not."""
     from grounded.public import lock, models
 
-    with naming("base_models", unit):
-        if isinstance(study.judges.get(unit), TunedJudge):
-            made = int(_tuned(study, unit))
-            return Summary("base_models", unit, made, 1 - made)
-        unknown = None in public.wanted_record(study, unit).values()
-        if unknown and not public.is_folder(study, unit):
-            lock.resolve(study.name)
-            study = study_of(study)
-        if why := study.absent.get(f"judges.{unit}"):
-            print(f"{unit}: left out: {why}")
-            return Summary("base_models", unit, 0, 1)
-        if not public.stale(study, unit):
-            return Summary("base_models", unit, 0, 1)
-        about, folder = models.bring(study, unit), public.record_folder(study, unit)
-        _write(folder, about)  # of a folder on this machine the record itself says which files
-        _write(folder, about | {"files": public.wanted_record(study, unit)})
-    return Summary("base_models", unit, 1, 0)
+    unknown = None in public.wanted_record(study, unit).values()
+    if unknown and not public.is_folder(study, unit):
+        lock.resolve(study.name)
+        study = study_of(study)
+    if why := study.absent.get(f"judges.{unit}"):
+        print(f"{unit}: left out: {why}")
+        return False
+    if not public.stale(study, unit):
+        return False
+    about, folder = models.bring(study, unit), public.record_folder(study, unit)
+    _write(folder, about)  # of a folder on this machine the record itself says which files
+    _write(folder, about | {"files": public.wanted_record(study, unit)})
+    return True
 
 
 def _model(study: Study, name: str) -> list[bool]:
+    """Pretrain, align, accept; whether either had to be made."""
+    from grounded.microworld import acceptance, alignment, models
+
     study.model(name)  # a name that is neither model nor judge is an error
     of = study.pretrained_of(name)
     pretrained, base = paths.model(study.name, of, "pretrained"), paths.model(study.name, name)
     own = study.model_copy(update={"alignment": study.alignment_of(name)})
-
-    def pretrain(folder: Path) -> None:
-        from grounded.microworld import models
-
-        models.pretrain(study, of, folder)
-
-    def align(folder: Path) -> None:
-        from grounded.microworld import alignment
-
-        alignment.align(own, name, pretrained, folder)
-
-    def accept(folder: Path) -> Measures:
-        from grounded.microworld import acceptance
-
-        return acceptance.accept(study, name, folder)
-
+    pretrain = partial(models.pretrain, study, of)
+    align = partial(alignment.align, own, name, pretrained)
+    accept = partial(acceptance.accept, study, name)
     first = _build(study, pretrained, Plan(study).pretrained(of), pretrain)
     return [first, _build(study, base, Plan(study).base(name), align, accept)]
 
 
-def _judge(study: Study, name: str) -> list[bool]:
-    def train(folder: Path) -> Measures:
-        from grounded.microworld import judges
+def _judge(study: Study, name: str) -> bool:
+    from grounded.microworld import judges
 
-        return judges.train(study, name, folder)
-
-    return [_build(study, paths.judge(study.name, name), Plan(study).trained_judge(name), train)]
+    train = partial(judges.train, study, name)
+    return _build(study, paths.judge(study.name, name), Plan(study).trained_judge(name), train)
 
 
 def _tuned(study: Study, name: str) -> bool:
-    def train(folder: Path) -> dict[str, Any]:
-        from grounded.public.tuned import tuning
+    from grounded.public.tuned import tuning
 
-        return tuning.train(study, name, folder)
-
+    train = partial(tuning.train, study, name)
     return _build(study, paths.judge(study.name, name), Plan(study).tuned_judge(name), train)
 
 
@@ -119,8 +106,8 @@ def _build(
         else:
             place.mkdir(parents=True)
             measured = make(place) or {}
-            _write(place, {"inputs": inputs, "files": _files(place), "acceptance": measured})
-    found = record(place)
+            _write(place, {"inputs": inputs, "files": content(place), "acceptance": measured})
+    found = public.recorded(place)
     accepted = plan.acceptance(found["files"])
     if accept is not None and found.get("accepted") != accepted:
         found |= {"acceptance": accept(place), "accepted": accepted}
@@ -143,14 +130,10 @@ def _twin(study: Study, folder: Path, inputs: str | None) -> Path | None:
 
 def _is_from(folder: Path, inputs: str | None) -> bool:
     """Whether the folder holds, unharmed, what these inputs gave."""
-    found = record(folder)
-    return bool(found) and (found.get("inputs"), found.get("files")) == (inputs, _files(folder))
+    found = public.recorded(folder)
+    return bool(found) and (found.get("inputs"), found.get("files")) == (inputs, content(folder))
 
 
 def _write(folder: Path, values: dict[str, Any]) -> None:
     with records.replacing(folder / paths.RECORD) as temporary:
         temporary.write_text(json.dumps(values, indent=1, sort_keys=True) + "\n")
-
-
-def _files(folder: Path) -> str | None:
-    return fingerprint.folder(folder, but=(paths.RECORD,))

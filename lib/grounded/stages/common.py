@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,27 +90,29 @@ class Rows:
         self.tables = tables_of(plan.study, stage)
         self.runs = plan.study.unit_runs(unit)
         self.inputs = {run.id: _wanted(plan, stage, run) for run in self.runs}
-        self._tables: Frames | None = None
 
     def part(self, run: Run) -> Frames | None:
         """A run's rows from its part, or None."""
-        frames = {}
-        for table in self.tables:
-            path = paths.part(self.study.name, table, run.id)
-            frames[table] = _read_current(path, table, {run.id: self.inputs[run.id]})
-        return None if any(frame.empty for frame in frames.values()) else frames
+        own = {run.id: self.inputs[run.id]}
+        files = (paths.part(self.study.name, table, run.id) for table in self.tables)
+        return self._rows(run, (_read_current(file, own) for file in files))
 
     def committed(self, run: Run) -> Frames | None:
         """A run's rows from the tables of its unit, or None."""
-        if self._tables is None:
-            self._tables = {
-                table: _read_current(path, table, self.inputs)
-                for table, path in zip(
-                    self.tables, outputs(self.study, self.stage, self.unit), strict=True
-                )
-            }
-        frames = {name: frame[frame["run"] == run.id] for name, frame in self._tables.items()}
-        return None if any(frame.empty for frame in frames.values()) else frames
+        return self._rows(run, self._tables)
+
+    @cached_property
+    def _tables(self) -> "list[pd.DataFrame | None]":
+        files = outputs(self.study, self.stage, self.unit)
+        return [_read_current(file, self.inputs) for file in files]
+
+    def _rows(self, run: Run, found: "Iterable[pd.DataFrame | None]") -> Frames | None:
+        frames = {}
+        for table, frame in zip(self.tables, found, strict=True):
+            if frame is None or (own := frame[frame["run"] == run.id]).empty:
+                return None
+            frames[table] = own
+        return frames
 
     def of(self, run: Run) -> Frames | None:
         """A run's rows, the part before the table; None where it must be computed."""
@@ -131,8 +134,7 @@ class Rows:
     def piece(self, run: Run, table: str, label: str) -> "pd.DataFrame | None":
         """A piece of a run that is not finished, such as one checkpoint's replies; or None."""
         path = paths.part(self.study.name, table, f"{run.id}@{label}")
-        frame = _read_current(path, table, {run.id: self.inputs[run.id]})
-        return None if frame.empty else frame
+        return _read_current(path, {run.id: self.inputs[run.id]})
 
     def keep_piece(self, run: Run, table: str, label: str, frame: "pd.DataFrame") -> None:
         """Write a piece of a run at once."""
@@ -161,8 +163,8 @@ class Rows:
                 for run in self.runs
             },
         }
-        paths_out = outputs(self.study, self.stage, self.unit)
-        for table, path in zip(self.tables, paths_out, strict=True):
+        files = outputs(self.study, self.stage, self.unit)
+        for table, path in zip(self.tables, files, strict=True):
             rows = records.join([frames[table] for frames in found.values()])
             records.write(path, table, rows, metadata)
         for run in self.runs:
@@ -186,20 +188,20 @@ def _wanted(plan: Plan, stage: str, run: Run) -> str:
     return inputs
 
 
-def _read_current(path: Path, table: str, inputs: dict[str, str]) -> "pd.DataFrame":
-    """The rows of those runs that the file records with these inputs, if they are unharmed."""
-    import pandas as pd
+def _read_current(path: Path, inputs: dict[str, str]) -> "pd.DataFrame | None":
+    """The rows of those runs that a table records with these inputs; None where there are none.
 
-    nothing = pd.DataFrame(columns=list(records.SCHEMAS[table].columns))
+    A table that is harmed counts as none, and that is said.
+    """
     if not path.exists():
-        return nothing
+        return None
     try:
         recorded = records.metadata(path)["runs"]
         same = [run for run, sha in inputs.items() if recorded.get(run, {}).get("inputs") == sha]
         if not same:
-            return nothing
-        frame = records.verify(path, table)
+            return None
+        frame = records.verify(path, path.parent.name)
     except GroundedError as error:
         print(f"{error}; made again", file=sys.stderr)
-        return nothing
+        return None
     return frame[frame["run"].isin(same)]

@@ -8,15 +8,7 @@ from typing import TYPE_CHECKING, Any
 from grounded import anchor, paths, records
 from grounded.errors import GroundedError
 from grounded.stages import worlds
-from grounded.stages.common import (
-    Frames,
-    Rows,
-    Summary,
-    naming,
-    one_thread,
-    progress,
-    study_of,
-)
+from grounded.stages.common import Frames, Rows, Summary, naming, one_thread, progress, study_of
 from grounded.stages.plan import TABLES, Plan, intact
 from grounded.study import BASE, Run, Study
 
@@ -35,7 +27,7 @@ def generate(study: Study | str, unit: str) -> Summary:
     """
     study = study_of(study)
     plan = Plan(study)
-    if plan.complete(STAGE, unit):
+    if not plan.stale(STAGE, unit):
         return Summary(STAGE, unit, 0, len(study.unit_runs(unit)))
     with naming(STAGE, unit):
         rows = Rows(plan, STAGE, unit)
@@ -58,17 +50,16 @@ def _ask(rows: Rows, asker: Any, run: Run, checkpoints: "pd.DataFrame") -> Frame
     steps = _steps(rows.study, run, checkpoints)
     if rows.study.every:
         return _ask_on_the_way(rows.study, asker, run, checkpoints, steps)
-    pieces: dict[str, list[pd.DataFrame]] = {table: [] for table in rows.tables}
+    asked = []
     for step in steps:
         label = f"step-{step}"
-        found = {table: rows.piece(run, table, label) for table in pieces}
+        found = {table: rows.piece(run, table, label) for table in rows.tables}
         if any(frame is None for frame in found.values()):
             found = asker.ask(run, step, _folder(rows.study, run, step))
-            for table in pieces:
+            for table in rows.tables:
                 rows.keep_piece(run, table, label, found[table])
-        for table, frames in pieces.items():
-            frames.append(found[table])
-    return {table: records.join(frames) for table, frames in pieces.items()}
+        asked.append(found)
+    return {table: records.join([one[table] for one in asked]) for table in rows.tables}
 
 
 def _ask_on_the_way(

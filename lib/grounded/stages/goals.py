@@ -3,7 +3,6 @@
 They are fixed before the runs of the study, and none of those is looked at. See `study.anchoring`.
 """
 
-import csv
 import json
 import shutil
 from dataclasses import replace
@@ -21,9 +20,6 @@ from grounded.stages import worlds
 from grounded.stages.common import one_thread, progress
 from grounded.stages.generate import counted, course
 from grounded.study import BASE, Run, Study
-from grounded.study.anchoring import Goals
-
-FIELDS = tuple(Goals.model_fields)
 
 
 def goals(study: Study) -> Path:
@@ -38,15 +34,8 @@ def goals(study: Study) -> Path:
     for cell in progress(list(product(study.models, study.tasks)), "goals", unit="cell"):
         rows.append(_cell(study, *cell))
         with records.replacing(file) as unfinished:
-            _write(unfinished, rows)
+            pd.DataFrame(rows).to_csv(unfinished, index=False, lineterminator="\n")
     return file
-
-
-def _write(file: Path, rows: list[dict[str, Any]]) -> None:
-    with file.open("w", encoding="utf-8", newline="") as lines:
-        writer = csv.DictWriter(lines, FIELDS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def _cell(study: Study, model: str, task: str) -> dict[str, Any]:

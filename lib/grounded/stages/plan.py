@@ -3,7 +3,6 @@
 The stages and `status` compute their fingerprints here and nowhere else, so they agree.
 """
 
-import json
 from collections.abc import Callable
 from copy import copy
 from functools import cache, partial
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from grounded import fingerprint, paths, records
 from grounded.errors import GroundedError
 from grounded.stages import public, worlds
+from grounded.stages.public import ADAPTER
 from grounded.stages.worlds import MICROWORLD, WORK
 from grounded.study import BASE, GIVEN, LORA, LanguageJudge, PublicJudge, Run, Study, TunedJudge
 from grounded.study.methods import TEST_PROMPTS
@@ -34,7 +34,6 @@ TABLES: dict[str, tuple[str, ...]] = {
     "judge": ("verdicts", "coherence"),
 }
 ASKED_WITH = {"max_new_tokens", "batch_size", "decoding"}  # how a base model is asked at acceptance
-ADAPTER = "adapter_model.safetensors"  # PEFT's name for a checkpoint's weights
 POINTER = "model.json"  # in its place where a checkpoint is a whole model: which one
 CODE = {  # what the first stage runs, by what it makes
     "pretrained": "grounded.microworld.models",
@@ -111,7 +110,7 @@ class Plan:
     def __init__(self, study: Study) -> None:
         self.study = study
         # read once: a plan looks at every file of the study several times
-        self.content: Callable[[Path], str | None] = cache(_content)
+        self.content: Callable[[Path], str | None] = cache(content)
         self.recorded: Callable[[Path], dict[str, Any]] = cache(_recorded)
         self._code: Callable[..., dict[str, str]] = cache(partial(_code, study))
         self._table: Callable[..., Path] = cache(partial(paths.table, study.name))
@@ -310,7 +309,7 @@ class Plan:
 
     def built(self, folder: Path, inputs: str | None, accepted: bool) -> bool:
         """Whether a folder holds what these inputs gave, unharmed and, if it must be, accepted."""
-        found, files = record(folder), self.content(folder)
+        found, files = public.recorded(folder), self.content(folder)
         return (
             inputs is not None
             and (found.get("inputs"), found.get("files")) == (inputs, files)
@@ -318,14 +317,28 @@ class Plan:
             and not shortfalls(self.study, found.get("acceptance", {}))
         )
 
-    def complete(self, stage: str, unit: str) -> bool:
-        """Whether the tables of a unit are there and hold its runs, all current, and no others."""
+    def stale(self, stage: str, unit: str) -> str:
+        """Why the tables of a unit must be made again; nothing where they hold its runs, all of
+        them current, and no others."""
         runs = self.study.unit_runs(unit)
-        names = {run.id for run in runs}
-        files = outputs(self.study, stage, unit)
-        return all(set(self.recorded(file)) == names for file in files) and all(
-            self.current(stage, run) for run in runs
-        )
+        for file in outputs(self.study, stage, unit):
+            if not file.exists():
+                return f"{paths.shown(file)} is missing"
+            try:
+                recorded = records.sound(file, file.parent.name)["runs"]
+            except GroundedError as error:
+                return str(error)
+            if odd := sorted({run.id for run in runs} ^ set(recorded)):
+                return f"{paths.shown(file)}: other runs: {some(odd)}"
+            changed = [r.id for r in runs if recorded[r.id].get("inputs") != self.inputs(stage, r)]
+            if changed:
+                return f"{paths.shown(file)}: other inputs: {some(changed)}"
+        return ""
+
+
+def some(names: list[str]) -> str:
+    """The first of these names, and how many more there are."""
+    return f"{names[0]} and {len(names) - 1} more" if len(names) > 1 else names[0]
 
 
 def intact(study: Study, run: Run, checkpoints: "pd.DataFrame") -> bool:
@@ -337,14 +350,6 @@ def intact(study: Study, run: Run, checkpoints: "pd.DataFrame") -> bool:
         if not file.is_file() or fingerprint.file(file) != adapter:
             return False
     return len(rows) > 0
-
-
-def record(folder: Path) -> dict[str, Any]:
-    """What is recorded beside a model made here; empty where nothing readable is."""
-    try:
-        return dict(json.loads((folder / paths.RECORD).read_text(encoding="utf-8")))
-    except (OSError, ValueError):
-        return {}
 
 
 def shortfalls(study: Study, measured: dict[str, float]) -> list[str]:
@@ -400,7 +405,8 @@ def _code(study: Study, maker: str, *more: str) -> dict[str, str]:
     return fingerprint.code(*names, notebook=notebook if notebook.exists() else None)
 
 
-def _content(folder: Path) -> str | None:
+def content(folder: Path) -> str | None:
+    """The sha256 of all that a model consists of, but its record."""
     return fingerprint.folder(folder, but=(paths.RECORD,))
 
 

@@ -4,6 +4,7 @@ Repositories by their commit, as the study's lock keeps it; files on this machin
 No weights are needed to ask, and no network.
 """
 
+import json
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +16,7 @@ from grounded.study.models import HubFolder
 
 # of a judge's setting: what its files say better, and what makes no difference to its verdicts
 NOT_ITSELF = {"optional", "batch_size", "template", "revision", "repository", "path", "server"}
-ADAPTER = "adapter_model.safetensors"  # PEFT's name for an adapter's weights
+ADAPTER = "adapter_model.safetensors"  # PEFT's name for the weights of an adapter
 
 
 def model(study: Study, name: str, version: str = "base") -> str | None:
@@ -103,10 +104,11 @@ def record_folder(study: Study, unit: str) -> Path:
 
 
 def recorded(folder: Path) -> dict[str, Any]:
-    """A folder's record; empty where nothing readable is."""
-    from grounded.stages.plan import record
-
-    return record(folder)
+    """What is recorded beside a model made here; empty where nothing readable is."""
+    try:
+        return dict(json.loads((folder / paths.RECORD).read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return {}
 
 
 def stale(study: Study, unit: str) -> str:

@@ -3,10 +3,9 @@
 from typing import NamedTuple
 
 from grounded import paths, records
-from grounded.errors import GroundedError
 from grounded.stages import public
 from grounded.stages.common import study_of
-from grounded.stages.plan import MICROWORLD, STAGES, Plan, intact, outputs, units, upstream
+from grounded.stages.plan import MICROWORLD, STAGES, Plan, intact, outputs, some, units, upstream
 from grounded.study import BASE, Study, TunedJudge
 
 
@@ -46,20 +45,8 @@ def _own(plan: Plan, stage: str, unit: str) -> str:
     """Why a unit is stale by itself, or nothing."""
     if stage == "base_models":
         return _model(plan, unit)
-    for path in outputs(plan.study, stage, unit):
-        if not path.exists():
-            return f"{paths.shown(path)} is missing"
-        try:
-            recorded = records.sound(path, path.parent.name)["runs"]
-        except GroundedError as error:
-            return str(error)
-        runs = plan.study.unit_runs(unit)
-        if odd := sorted({run.id for run in runs} ^ set(recorded)):
-            return f"{paths.shown(path)}: other runs: {_some(odd)}"
-        changed = [r.id for r in runs if recorded[r.id].get("inputs") != plan.inputs(stage, r)]
-        if changed:
-            return f"{paths.shown(path)}: other inputs: {_some(changed)}"
-    return _adapters(plan, unit) if stage == "finetune" else ""
+    reason = plan.stale(stage, unit)
+    return reason or (_adapters(plan, unit) if stage == "finetune" else "")
 
 
 def _model(plan: Plan, unit: str) -> str:
@@ -68,12 +55,11 @@ def _model(plan: Plan, unit: str) -> str:
         wanted = [(plan.tuned_judge(unit), False)]
     elif study.world != MICROWORLD:
         return public.stale(study, unit)
-    elif unit in study.variants:
-        wanted = [(plan.base(unit), True)]
-    elif unit in study.models:
-        wanted = [(plan.pretrained(unit), False), (plan.base(unit), True)]
-    else:
+    elif unit in study.language_judges:
         wanted = [(plan.trained_judge(unit), False)]
+    else:
+        first = [] if unit in study.variants else [(plan.pretrained(unit), False)]
+        wanted = [*first, (plan.base(unit), True)]
     for folder, (inputs, accepted) in zip(outputs(study, "base_models", unit), wanted, strict=True):
         if plan.content(folder) is None:
             return f"{paths.shown(folder)} is missing"
@@ -89,9 +75,4 @@ def _adapters(plan: Plan, unit: str) -> str:
         return ""
     table = records.read(paths.table(plan.study.name, "checkpoints", unit), "checkpoints")
     absent = [run.id for run in wanted if not intact(plan.study, run, table)]
-    return f"adapters wanted and not in the cache: {_some(absent)}" if absent else ""
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-    return f"{names[0]}{more}"
+    return f"adapters wanted and not in the cache: {some(absent)}" if absent else ""

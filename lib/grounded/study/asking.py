@@ -228,7 +228,3 @@ Judge = Annotated[
         custom_error_message="a mapping with kind keywords, or source microworld, public or tuned",
     ),
 ]
-JUDGES = {
-    "microworld": LanguageJudge, "public": PublicJudge, "tuned": TunedJudge,
-    "keywords": KeywordJudge,
-}  # fmt: skip

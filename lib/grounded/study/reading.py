@@ -1,11 +1,10 @@
 """Reading a study file, and saying in one line what is wrong with it."""
 
 import json
-from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, Tag, ValidationError
+from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
 
 from grounded import paths
@@ -134,14 +133,15 @@ _WANTED = {
 
 def _line(fault: Any) -> str:
     kind, context = fault["type"], fault.get("ctx", {})
-    path, known = _place(fault["loc"])
+    path, keys = _place(fault["loc"])
     if kind == "study":
         return f"{path}.{fault['msg']}" if path else fault["msg"]
     found = repr(fault["input"])
+    wanted = _WANTED[kind].format(**context) if kind in _WANTED else fault["msg"]
     if kind == "missing":
         found = "nothing"
     elif kind == "extra_forbidden":
-        found = "an unknown key"
+        found, wanted = "an unknown key", f"one of {', '.join(keys)}"
     elif kind == "union_tag_invalid":
         path, found = f"{path}.source", repr(context["tag"])
     elif kind == "judge":
@@ -149,53 +149,30 @@ def _line(fault: Any) -> str:
         found = f"kind {given.get('kind')!r}, source {given.get('source')!r}"
     elif len(found) > 60:
         found = found[:57] + "..."
-    wanted = _WANTED[kind].format(**context) if kind in _WANTED else fault["msg"]
-    if kind == "extra_forbidden":
-        wanted = f"one of {', '.join(known)}"
     return f"{path or 'the file'}: found {found}, wanted {wanted}"
 
 
 def _place(loc: tuple[int | str, ...]) -> tuple[str, list[str]]:
     """The path of a fault as the file writes it, and the keys that its place may hold."""
-    here: Any = Study
-    path: list[str] = []
-    known: list[str] = []
+    schema = Study.model_json_schema()
+
+    def resolved(one: dict[str, Any]) -> dict[str, Any]:
+        choices = one.get("anyOf", [one])
+        one = next((choice for choice in choices if "$ref" in choice), choices[0])
+        return schema["$defs"][one["$ref"].rpartition("/")[2]] if "$ref" in one else one
+
+    here, path, keys = schema, [], []
     for part in loc:
         if part == "[key]":
             continue
-        here = _plain(here)
-        if tagged := _tagged(here):
-            # pydantic puts the chosen kind into the path; the file does not
-            here = tagged.get(str(part), next(iter(tagged.values())))
+        if "oneOf" in here:
+            # pydantic puts the source or kind of the member into the path; the file does not
+            members = [resolved(one) for one in here["oneOf"]]
+            here = next((one for one in members if f"'{part}'" in str(one["properties"])), {})
             continue
         path.append(str(part))
-        if isinstance(here, type) and issubclass(here, BaseModel):
-            known = list(here.model_fields)
-            field = here.model_fields.get(str(part))
-            here = field.annotation if field else None
-        else:
-            here = get_args(here)[-1] if get_args(here) else None
-    return ".".join(path), known
-
-
-def _plain(here: Any) -> Any:
-    """A type without what pydantic notes beside it, and without `| None`."""
-    while get_origin(here) is Annotated and not _tagged(here):
-        here = get_args(here)[0]
-    args = [arg for arg in get_args(here) if arg is not type(None)]
-    return args[0] if get_origin(here) in _UNIONS and len(args) == 1 else here
-
-
-def _tagged(here: Any) -> dict[str, Any]:
-    """The members of a union that a field or a function tells apart, by its tags."""
-    if get_origin(here) is not Annotated or get_origin(get_args(here)[0]) not in _UNIONS:
-        return {}
-    found: dict[str, Any] = {}
-    for member in get_args(get_args(here)[0]):
-        kind, *notes = get_args(member) if get_origin(member) is Annotated else (member,)
-        tags = [note.tag for note in notes if isinstance(note, Tag)]
-        found |= {tag: kind for tag in tags or get_args(kind.model_fields["source"].annotation)}
-    return found
-
-
-_UNIONS = (Union, UnionType)
+        fields = here.get("properties", {})
+        keys = list(fields)
+        named = [*here.get("patternProperties", {}).values(), here.get("additionalProperties")]
+        here = resolved(fields.get(part) or named[0] or here.get("items", {}))
+    return ".".join(path), keys
