@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 
 from grounded import paths
 from grounded.stages import worlds
-from grounded.stages.common import Frames, Rows, Summary, naming, one_thread, progress, study_of
+from grounded.stages.common import (
+    Frames,
+    Rows,
+    Summary,
+    naming,
+    one_thread,
+    progress,
+    study_of,
+)
 from grounded.stages.plan import Plan, intact, method_module
 from grounded.study import BASE, GIVEN, LORA, Run, Study
 
@@ -28,7 +36,7 @@ def finetune(study: Study | str, unit: str) -> Summary:
     with naming("finetune", unit):
         rows = Rows(plan, "finetune", unit)
         todo = [run for run in rows.runs if not _finished(rows, plan, run)]
-        if not (todo or plan.stale("finetune", unit)):
+        if not todo and plan.complete("finetune", unit):
             return Summary("finetune", unit, 0, len(rows.runs))
     for run in progress(todo, f"finetune {unit}", done=len(rows.runs) - len(todo)):
         with naming("finetune", run.id):
@@ -98,9 +106,14 @@ def _adapt(study: Study, run: Run, plain: Path | None) -> "pd.DataFrame":
         if plain is not None:
             start = replace(start, plain=plain)
         checkpoints: pd.DataFrame = method.finetune(start, unfinished)
-        finished.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(finished, ignore_errors=True)
-        os.replace(unfinished, finished)  # the place never holds half of a run
+        _replace(unfinished, finished)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return checkpoints
+
+
+def _replace(new: Path, old: Path) -> None:
+    """Put a finished folder where a former one may be: the place never holds half of one."""
+    old.parent.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(old, ignore_errors=True)
+    os.replace(new, old)

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 from grounded import anchor, paths, records
 from grounded.errors import GroundedError
 from grounded.stages import worlds
-from grounded.stages.common import Frames, Rows, Summary, naming, one_thread, progress, study_of
+from grounded.stages.common import (
+    Frames,
+    Rows,
+    Summary,
+    naming,
+    one_thread,
+    progress,
+    study_of,
+)
 from grounded.stages.plan import TABLES, Plan, intact
 from grounded.study import BASE, Run, Study
 
@@ -27,7 +35,7 @@ def generate(study: Study | str, unit: str) -> Summary:
     """
     study = study_of(study)
     plan = Plan(study)
-    if not plan.stale(STAGE, unit):
+    if plan.complete(STAGE, unit):
         return Summary(STAGE, unit, 0, len(study.unit_runs(unit)))
     with naming(STAGE, unit):
         rows = Rows(plan, STAGE, unit)
@@ -50,16 +58,17 @@ def _ask(rows: Rows, asker: Any, run: Run, checkpoints: "pd.DataFrame") -> Frame
     steps = _steps(rows.study, run, checkpoints)
     if rows.study.every:
         return _ask_on_the_way(rows.study, asker, run, checkpoints, steps)
-    asked = []
+    pieces: dict[str, list[pd.DataFrame]] = {table: [] for table in rows.tables}
     for step in steps:
         label = f"step-{step}"
-        found = {table: rows.piece(run, table, label) for table in rows.tables}
+        found = {table: rows.piece(run, table, label) for table in pieces}
         if any(frame is None for frame in found.values()):
             found = asker.ask(run, step, _folder(rows.study, run, step))
-            for table in rows.tables:
+            for table in pieces:
                 rows.keep_piece(run, table, label, found[table])
-        asked.append(found)
-    return {table: records.join([one[table] for one in asked]) for table in rows.tables}
+        for table, frames in pieces.items():
+            frames.append(found[table])
+    return {table: records.join(frames) for table, frames in pieces.items()}
 
 
 def _ask_on_the_way(

@@ -335,6 +335,10 @@ class Plan:
                 return f"{paths.shown(file)}: other inputs: {some(changed)}"
         return ""
 
+    def complete(self, stage: str, unit: str) -> bool:
+        """Whether the tables of a unit hold its runs, all of them current, and no others."""
+        return not self.stale(stage, unit)
+
 
 def some(names: list[str]) -> str:
     """The first of these names, and how many more there are."""
