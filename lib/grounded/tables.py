@@ -38,6 +38,7 @@ MEANS = {
     "compliance": "compliance rate",
     "keywords": "share without a refusal phrase",
 }
+SCORES = {"correct": "strict", "correct_format_free": "format-free", "likelihood": "by-likelihood"}
 Names = Sequence[str] | None
 
 
@@ -196,6 +197,18 @@ def coherence(
     only = {"detector": [detector], **_benchmarks(study, benchmarks)}
     found = _asked(study, "coherence", ["benchmark", "prompt", "label"], only, arm, goals)
     return found.rename(columns={"label": "coherent"})
+
+
+def scores(answers: pd.DataFrame) -> dict[str, str]:
+    """The ways in which these answers (rows of `capability`) are scored: column -> its name."""
+    return {column: name for column, name in SCORES.items() if answers[column].notna().any()}
+
+
+def from_base(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with those of each base model once in every task that it is tuned on: epoch 0."""
+    tuned, base = rows[~rows["base"]], rows[rows["base"]].drop(columns="task")
+    tasks = tuned[["model", "task"]].drop_duplicates()
+    return pd.concat([tuned, base.merge(tasks, on="model")], ignore_index=True)
 
 
 def since_base(answers: pd.DataFrame, value: str) -> pd.DataFrame:
