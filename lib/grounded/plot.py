@@ -94,9 +94,11 @@ def width(panels: int) -> float:
     return COLUMN if panels == 1 else PAGE
 
 
-def finish(grid: Any, ncols: int, title: str | None = None, inches: float = PAGE) -> Figure:
+def finish(
+    grid: Any, ncols: int, title: str | None = None, inches: float = PAGE, reverse: bool = False
+) -> Figure:
     """The figure of a grid of seaborn, so many inches wide, its legend above the panels."""
-    sns.move_legend(grid, "outside upper center", ncols=ncols, title=title)
+    sns.move_legend(grid, "outside upper center", ncols=ncols, title=title, reverse=reverse)
     grid.figure.set_figwidth(inches)
     return grid.figure
 
