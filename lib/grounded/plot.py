@@ -94,11 +94,9 @@ def width(panels: int) -> float:
     return COLUMN if panels == 1 else PAGE
 
 
-def finish(
-    grid: Any, ncols: int, title: str | None = None, inches: float = PAGE, reverse: bool = False
-) -> Figure:
+def finish(grid: Any, ncols: int, inches: float = PAGE, **legend: Any) -> Figure:
     """The figure of a grid of seaborn, so many inches wide, its legend above the panels."""
-    sns.move_legend(grid, "outside upper center", ncols=ncols, title=title, reverse=reverse)
+    sns.move_legend(grid, "outside upper center", ncols=ncols, **{"title": None, **legend})
     grid.figure.set_figwidth(inches)
     return grid.figure
 
@@ -144,9 +142,9 @@ def bounds(found: pd.DataFrame, names: Mapping[str, str], keep: Iterable[str]) -
     interval with `INTERVAL`.
     """
     parts = [
-        found[[*keep, column]].set_axis([*keep, "value"], axis=1).assign(measure=name)
-        for name, one in names.items() for column in (one, f"{one}_low", f"{one}_high")
-    ]  # fmt: skip
+        found.melt([*keep], [column, f"{column}_low", f"{column}_high"]).assign(measure=name)
+        for name, column in names.items()
+    ]
     return pd.concat(parts, ignore_index=True)
 
 

@@ -9,6 +9,7 @@ replies to a prompt, `sample` numbers them. A study that is measured in part is 
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -234,29 +235,15 @@ def together(study: Study | str, arm: str | None = "") -> pd.DataFrame:
     """One row a reply to a harmful request: the columns of `replies`, coherent (1 or 0, by the
     study's detector), and one a judge, by its name: 1, 0, or NaN where it could not be read."""
     study = _study(study)
-    parts = []
-    for unit in study.units(arm=arm):
-        rows = _joined(study, unit, "replies", REPLY, _benchmarks(study, None))
-        said = _beside(study, unit, rows, "verdicts", "judge", "label", list(study.judges))
-        rule = _beside(study, unit, rows, "coherence", "detector", "label", [DETECTOR])
-        parts.append(rows.assign(coherent=rule[DETECTOR]).join(said))
-    return _in_order(study, parts, arm)
+    return _wide(study, arm, "verdicts", "judge", "label", list(study.judges))
 
 
 def scored(study: Study | str, arm: str | None = "") -> pd.DataFrame:
     """One row a reply to a harmful request: the columns of `replies`, coherent (1 or 0, by the
     study's detector), and the scores that it rests on: perplexity (nats a token; NaN for an empty
     reply) and repetition (share of trigrams that stood before)."""
-    study = _study(study)
-    parts = []
-    for unit in study.units(arm=arm):
-        rows = _joined(study, unit, "replies", REPLY, _benchmarks(study, None))
-        score = _beside(
-            study, unit, rows, "coherence", "detector", "score", ["perplexity", "repetition"]
-        )
-        rule = _beside(study, unit, rows, "coherence", "detector", "label", [DETECTOR])
-        parts.append(rows.assign(coherent=rule[DETECTOR]).join(score))
-    return _in_order(study, parts, arm)
+    scores = ["perplexity", "repetition"]
+    return _wide(_study(study), arm, "coherence", "detector", "score", scores)
 
 
 def measures(study: Study | str, judges: Names = None) -> dict[str, str]:
@@ -343,8 +330,13 @@ def _read(
     return records.join(parts)
 
 
-def _in_order(study: Study, parts: list[pd.DataFrame], arm: str | None) -> pd.DataFrame:
-    """The units' rows by run, in the study's order of runs; base models last."""
+def _wide(study: Study, arm: str | None, *asked: Any) -> pd.DataFrame:
+    """Replies, coherent, and what is asked of `_beside`; runs as the study has them, bases last."""
+    parts = []
+    for unit in study.units(arm=arm):
+        rows = _joined(study, unit, "replies", REPLY, _benchmarks(study, None))
+        rule = _beside(study, unit, rows, "coherence", "detector", "label", [DETECTOR])
+        parts.append(rows.assign(coherent=rule[DETECTOR]).join(_beside(study, unit, rows, *asked)))
     found = records.join(parts)
     names = dict.fromkeys(run.id for run in study.runs(arm=arm))
     names |= dict.fromkeys(found["run"].cat.categories)

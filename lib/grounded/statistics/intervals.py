@@ -80,8 +80,7 @@ def clusters(d: pd.DataFrame, *names: str) -> dict[str, Any]:
 
 
 def widest(fits: Iterable[Any]) -> pd.DataFrame:
-    """`terms` of the fit whose last term has the widest interval: of errors clustered in several
-    ways those that claim least."""
+    """`terms` of the fit with the widest interval of its last term: the errors that claim least."""
     return max(map(terms, fits), key=lambda found: np.nan_to_num(np.ptp(found.iloc[-1, 1:])))
 
 
