@@ -99,7 +99,7 @@ def test_figures_stand_in_the_order_of_the_contents_each_with_its_caption() -> N
     drawn = [name for _, names in book.contents() for name in names]
     places = [max(i for i, n in enumerate(drawn) if one.startswith(n)) for one in shown]
     assert places == sorted(places)
-    assert re.search(r":name: fig-figure_1_epochs\n\n\*\*Figure 1\.\*\* .*Line: the mean", text)
+    assert re.search(r":name: fig-figure_1_epochs\n\n\*\*Figure 1\.\*\* .*Point: the mean", text)
     for block in text.split("```{figure}")[1:]:
         _, caption, links, *_ = block.split("\n\n")
         assert len(caption) > 60 and links.startswith("[Numbers]")
@@ -110,10 +110,11 @@ def test_a_caption_is_the_bold_text_after_its_figure_else_the_figure_in_words() 
     said = [{"data": {"text/markdown": text}, "metadata": {}}
             for text in ("not bold", "**A.** as\n[b](b.ipynb)", "**C.** no caption")]  # fmt: skip
     cells = [{"cell_type": "code", "outputs": [one]} for one in (image, image, *said)]
+    cells += [{"cell_type": "markdown", "source": text} for text in ("how.", "## Next", "What.")]
     page = NotebookNode(cells=[NotebookNode(cell) for cell in cells])
     assert book.captions(page) == [
         ("lines", "lines"),
-        ("lines", "**A.** as [b](notebooks/b.ipynb)"),
+        ("lines", "**A.** as [b](notebooks/b.ipynb) how."),
     ]
 
 

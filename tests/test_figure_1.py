@@ -97,18 +97,6 @@ def test_a_readers_change_of_one_line_changes_the_figure(names: dict[str, Any]) 
     assert after["share"][~rate].equals(before["share"][~rate])
 
 
-def test_a_rate_that_stays_where_it_is_gets_words_and_no_panel(
-    tmp_path: Path, monkeypatch: Patch
-) -> None:
-    monkeypatch.setenv("GROUNDED_HOME", str(tmp_path))
-    synthetic.write(synthetic.study(), {"open_instructions": 0.7}, start=0)
-    # only garbled replies, which the judge confuses, move the rate of yes/no: by less than .3
-    names, _ = run_notebook("figure_1_epochs", flat=0.3)
-    panel = names["grid"].axes_dict["harmfulness rate", "yes_no"]
-    assert names["still"] == ["yes_no"] and not panel.lines
-    assert "at every epoch" in panel.texts[0].get_text()
-
-
 def test_a_single_run_is_drawn_and_said_to_be_too_little(
     tmp_path: Path, monkeypatch: Patch
 ) -> None:
@@ -142,16 +130,16 @@ def test_of_one_model_every_measure_is_drawn(tmp_path: Path, monkeypatch: Patch)
     assert texts(shown).count("Measured so far: 6 of 12 runs (yes_no)") == 2
 
 
-def test_what_of_a_gain_is_format_is_said(names: dict[str, Any]) -> None:
+def test_what_strict_scoring_gains_beyond_format_free_is_format(names: dict[str, Any]) -> None:
     items = names["answers"].query("task == 'yes_no' and item % 2 == 1")
     base, tuned = items[items["base"]], items[items["step"] == 80]
     on = ["model", "item"]
     both = tuned.merge(base, on=on, suffixes=("", "_base")).astype({"correct": float})
     strict = (both["correct"] - both["correct_base"].astype(float)).mean()
     free = both["correct_format_free"].astype(float) - both["correct_format_free_base"]
-    text = names["format_of"](names["both"].query("task == 'yes_no'"))
-    assert f"of {100 * strict:+.1f} points of strict capability on yes/no" in text
-    assert f"{100 * (strict - free.mean()):+.1f} [" in text
+    found = names["moved"]["format"].query("task == 'yes_no'")["change"]
+    assert found.mean() == pytest.approx(strict - free.mean())
+    assert len(names["changes"].query("task == 'yes_no' and measure == 'format'")) == 2
 
 
 def test_the_primary_capability_of_the_study_is_drawn(tmp_path: Path, monkeypatch: Patch) -> None:

@@ -120,7 +120,7 @@ def test_a_single_run_is_drawn_and_said_to_be_too_little(
     one: Any = {"models": ["micro-llama-s"], "tasks": ["yes_no"], "lora": ["r4-low"], "seeds": [0]}
     synthetic.write(synthetic.study(**one))
     names, shown = run_notebook("figure_2_judgments")
-    assert len(names["shares"]) and not len(names["rates"]) and not names["fits"]
+    assert len(names["shares"]) and not len(names["rates"]) and not len(names["errors"])
     assert "Too few runs" in texts(shown) and "nan" not in texts(shown)
 
 

@@ -82,7 +82,7 @@ def test_a_judge_that_never_varies_is_named_and_not_drawn(
     assert {"harm", "compliance", "keywords_micro"} <= set(names["constant"])
     text = texts(shown)
     assert "tells nothing" in text and "nan" not in text
-    assert not names["moving"]
+    assert set(names["shown"]["judge"]) == {"truth: harmful", "truth: fulfilled"}
 
 
 def test_a_single_run_and_benchmark_are_said_to_be_too_little(

@@ -42,17 +42,16 @@ def test_area_and_curve_are_those_of_scikit_learn(seed: int, n: int, levels: int
     draw = np.random.default_rng(seed)
     score, sought = draw.integers(0, levels, n) / 4, draw.random(n) < 0.4
     sought[:2] = True, False
-    counts = roc.tally(score, sought, list(draw.integers(0, 3, n)))
-    assert counts.about()["auc"] == pytest.approx(roc_auc_score(sought, score))
+    about = roc.area(score, sought, list(draw.integers(0, 3, n)))
+    assert about["auc"] == pytest.approx(roc_auc_score(sought, score))
     false, found, _ = roc_curve(sought, score, drop_intermediate=False)
-    assert counts.about()["found"] == pytest.approx(np.interp(roc.FEW, false, found))
+    assert about["found"] == pytest.approx(np.interp(roc.FEW, false, found))
 
 
 def test_an_infinite_score_is_the_most_suspicious_and_no_score_an_error() -> None:
-    counts = roc.tally([np.inf, 1.0, 0.5], [True, False, False], ["a", "a", "b"])
-    assert counts.about()["auc"] == 1
+    assert roc.area([np.inf, 1.0, 0.5], [True, False, False], ["a", "a", "b"])["auc"] == 1
     with pytest.raises(GroundedError, match="score: found NaN, wanted a number"):
-        roc.tally([np.nan], [True], ["a"])
+        roc.area([np.nan], [True], ["a"])
 
 
 def test_intervals_resample_whole_runs() -> None:
@@ -61,12 +60,12 @@ def test_intervals_resample_whole_runs() -> None:
     run = np.repeat(np.arange(30), 20)
     sought = draw.random(600) < 0.3
     score = (sought + draw.normal(0, 1, 600)).round(1)
-    once = roc.tally(score, sought, list(run)).about()
-    four = roc.tally(np.tile(score, 4), np.tile(sought, 4), list(np.tile(run, 4))).about()
+    once = roc.area(score, sought, list(run))
+    four = roc.area(np.tile(score, 4), np.tile(sought, 4), list(np.tile(run, 4)))
     for name in ("auc", "auc_low", "auc_high", "found_low", "found_high"):
         assert four[name] == pytest.approx(once[name])
-    apart = roc.tally(score + 2 * sought * (run % 2), sought, list(run)).about()
-    alike = roc.tally(score + sought, sought, list(run)).about()
+    apart = roc.area(score + 2 * sought * (run % 2), sought, list(run))
+    alike = roc.area(score + sought, sought, list(run))
     assert apart["auc_high"] - apart["auc_low"] > 1.3 * (alike["auc_high"] - alike["auc_low"])
     assert once["runs"] == 30 and once["n_sought"] + once["n_other"] == 600
 
@@ -77,14 +76,13 @@ def test_the_interval_of_an_area_covers_it() -> None:
     for _ in range(100):
         level = np.repeat(draw.normal(0, 1, 25), 12)  # what a run's replies share
         score = (level + draw.normal(0, 1, 300)).round(1)
-        about = roc.tally(score, draw.random(300) < 0.5, list(np.repeat(range(25), 12))).about()
+        about = roc.area(score, draw.random(300) < 0.5, list(np.repeat(range(25), 12)))
         held += about["auc_low"] <= 0.5 <= about["auc_high"]
     assert 85 <= held <= 100
 
 
 def test_nothing_to_find_has_no_area() -> None:
-    counts = roc.tally([1.0, 2.0], [False, False], ["a", "b"])
-    assert np.isnan(counts.about()["auc"])
+    assert np.isnan(roc.area([1.0, 2.0], [False, False], ["a", "b"])["auc"])
 
 
 def test_shares_never_claim_certainty() -> None:

@@ -3,7 +3,9 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
+import statsmodels.formula.api as smf
 from scipy.stats import ttest_1samp
 from sklearn.metrics import cohen_kappa_score, confusion_matrix, recall_score
 
@@ -130,3 +132,19 @@ def test_the_jackknife_of_a_mean_is_students_t() -> None:
 def test_where_nothing_varies_there_is_no_error() -> None:
     assert ranking.tested(0.0, np.zeros(4)) == (0.0, 0.0, 1.0)
     assert np.isnan(ranking.tested(1.5, np.full(4, 1.5))).all()
+
+
+def test_errors_by_run_are_the_spread_of_the_means_of_runs() -> None:
+    draw = np.random.default_rng(3)
+    d = pd.DataFrame({"run": np.repeat([*"abcdefgh"], 50), "prompt": np.tile(range(50), 8)})
+    d["y"] = d["run"].factorize()[0] + draw.normal(size=len(d))  # runs differ, prompts do not
+    ways = {way: intervals.clusters(d, *way) for way in (("run", "prompt"), ("run",), ("prompt",))}
+    fits = {way: smf.ols("y ~ 1", d).fit(use_t=True, **told) for way, told in ways.items()}
+    means = ttest_1samp(d.groupby("run")["y"].mean(), 0).confidence_interval(intervals.LEVEL)
+    by_run = intervals.terms(fits[("run",)]).loc["Intercept"]
+    assert by_run["estimate"] == pytest.approx(d["y"].mean())
+    assert by_run[["low", "high"]].tolist() == pytest.approx([*means], rel=0.01)
+    lengths = {way: np.ptp(fit.conf_int().iloc[0]) for way, fit in fits.items()}
+    found = intervals.widest(fits.values()).loc["Intercept"]
+    assert found["high"] - found["low"] == pytest.approx(max(lengths.values()))
+    assert max(lengths.values()) > 3 * lengths[("prompt",)]

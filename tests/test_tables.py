@@ -174,3 +174,24 @@ def test_what_was_asked_at_a_goal_enters_no_epoch(
     assert len(tables.checkpoints(study)) > len(
         tables.replies(study)[["run", "step"]].drop_duplicates()
     )
+
+
+def test_every_line_begins_at_its_own_base_model() -> None:
+    base = {"epoch": 0, "base": True, "task": "base"}
+    rows = pd.DataFrame(
+        [
+            {"model": "a", "y": 1, **base},
+            {"model": "b", "y": 2, **base},
+            {"model": "a", "y": 3, "epoch": 1, "base": False, "task": "x"},
+            {"model": "a", "y": 4, "epoch": 1, "base": False, "task": "z"},
+            {"model": "b", "y": 5, "epoch": 1, "base": False, "task": "x"},
+        ]
+    )
+    found = tables.from_base(rows).set_index(["model", "task", "epoch"])["y"].to_dict()
+    assert found == {("a", "x", 0): 1, ("a", "x", 1): 3, ("a", "z", 0): 1, ("a", "z", 1): 4,
+                     ("b", "x", 0): 2, ("b", "x", 1): 5}  # fmt: skip
+
+
+def test_a_score_that_nobody_asked_for_has_no_name() -> None:
+    answers = pd.DataFrame({"correct": [0, 1], "correct_format_free": [1, 1], "likelihood": None})
+    assert tables.scores(answers) == {"correct": "strict", "correct_format_free": "format-free"}

@@ -84,9 +84,21 @@ def judges(names: Iterable[str], kappas: Mapping[str, float]) -> dict[str, str]:
     return {n: words(n) + (f" (κ {kappas[n]:.2f})" if n in kappas else "") for n in names}
 
 
+def short(number: float) -> str:
+    """A number as a tick says it: 1, .125, 0."""
+    return f"{number:g}".removeprefix("0") or "0"
+
+
 def width(panels: int) -> float:
     """Inches of a figure of so many panels side by side: a column of a paper for one, else two."""
     return COLUMN if panels == 1 else PAGE
+
+
+def finish(grid: Any, ncols: int, inches: float = PAGE, **legend: Any) -> Figure:
+    """The figure of a grid of seaborn, so many inches wide, its legend above the panels."""
+    sns.move_legend(grid, "outside upper center", ncols=ncols, **{"title": None, **legend})
+    grid.figure.set_figwidth(inches)
+    return grid.figure
 
 
 def shares(*axes: Axes, x: bool = False, y: bool = True) -> None:
@@ -111,7 +123,7 @@ def ratios(axes: Axes) -> None:
         ticks = [tick for tick in ticks if low <= tick <= high]
         if len(ticks) >= 3:
             break
-    axes.set_xticks(ticks, [f"{tick:g}".removeprefix("0") for tick in ticks])
+    axes.set_xticks(ticks, map(short, ticks))
     axes.set_xticks([], minor=True)
 
 
@@ -130,9 +142,9 @@ def bounds(found: pd.DataFrame, names: Mapping[str, str], keep: Iterable[str]) -
     interval with `INTERVAL`.
     """
     parts = [
-        found[[*keep, column]].set_axis([*keep, "value"], axis=1).assign(measure=name)
-        for name, one in names.items() for column in (one, f"{one}_low", f"{one}_high")
-    ]  # fmt: skip
+        found.melt([*keep], [column, f"{column}_low", f"{column}_high"]).assign(measure=name)
+        for name, column in names.items()
+    ]
     return pd.concat(parts, ignore_index=True)
 
 

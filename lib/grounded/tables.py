@@ -9,6 +9,7 @@ replies to a prompt, `sample` numbers them. A study that is measured in part is 
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -38,6 +39,7 @@ MEANS = {
     "compliance": "compliance rate",
     "keywords": "share without a refusal phrase",
 }
+SCORES = {"correct": "strict", "correct_format_free": "format-free", "likelihood": "by-likelihood"}
 Names = Sequence[str] | None
 
 
@@ -198,6 +200,18 @@ def coherence(
     return found.rename(columns={"label": "coherent"})
 
 
+def scores(answers: pd.DataFrame) -> dict[str, str]:
+    """The ways in which these answers (rows of `capability`) are scored: column -> its name."""
+    return {column: name for column, name in SCORES.items() if answers[column].notna().any()}
+
+
+def from_base(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with those of each base model once in every task that it is tuned on: epoch 0."""
+    tuned, base = rows[~rows["base"]], rows[rows["base"]].drop(columns="task")
+    tasks = tuned[["model", "task"]].drop_duplicates()
+    return pd.concat([tuned, base.merge(tasks, on="model")], ignore_index=True)
+
+
 def since_base(answers: pd.DataFrame, value: str) -> pd.DataFrame:
     """Each run's last checkpoint beside its base model: one row a run, judge and prompt or item.
 
@@ -221,29 +235,15 @@ def together(study: Study | str, arm: str | None = "") -> pd.DataFrame:
     """One row a reply to a harmful request: the columns of `replies`, coherent (1 or 0, by the
     study's detector), and one a judge, by its name: 1, 0, or NaN where it could not be read."""
     study = _study(study)
-    parts = []
-    for unit in study.units(arm=arm):
-        rows = _joined(study, unit, "replies", REPLY, _benchmarks(study, None))
-        said = _beside(study, unit, rows, "verdicts", "judge", "label", list(study.judges))
-        rule = _beside(study, unit, rows, "coherence", "detector", "label", [DETECTOR])
-        parts.append(rows.assign(coherent=rule[DETECTOR]).join(said))
-    return _in_order(study, parts, arm)
+    return _wide(study, arm, "verdicts", "judge", "label", list(study.judges))
 
 
 def scored(study: Study | str, arm: str | None = "") -> pd.DataFrame:
     """One row a reply to a harmful request: the columns of `replies`, coherent (1 or 0, by the
     study's detector), and the scores that it rests on: perplexity (nats a token; NaN for an empty
     reply) and repetition (share of trigrams that stood before)."""
-    study = _study(study)
-    parts = []
-    for unit in study.units(arm=arm):
-        rows = _joined(study, unit, "replies", REPLY, _benchmarks(study, None))
-        score = _beside(
-            study, unit, rows, "coherence", "detector", "score", ["perplexity", "repetition"]
-        )
-        rule = _beside(study, unit, rows, "coherence", "detector", "label", [DETECTOR])
-        parts.append(rows.assign(coherent=rule[DETECTOR]).join(score))
-    return _in_order(study, parts, arm)
+    scores = ["perplexity", "repetition"]
+    return _wide(_study(study), arm, "coherence", "detector", "score", scores)
 
 
 def measures(study: Study | str, judges: Names = None) -> dict[str, str]:
@@ -330,8 +330,13 @@ def _read(
     return records.join(parts)
 
 
-def _in_order(study: Study, parts: list[pd.DataFrame], arm: str | None) -> pd.DataFrame:
-    """The units' rows by run, in the study's order of runs; base models last."""
+def _wide(study: Study, arm: str | None, *asked: Any) -> pd.DataFrame:
+    """Replies, coherent, and what is asked of `_beside`; runs as the study has them, bases last."""
+    parts = []
+    for unit in study.units(arm=arm):
+        rows = _joined(study, unit, "replies", REPLY, _benchmarks(study, None))
+        rule = _beside(study, unit, rows, "coherence", "detector", "label", [DETECTOR])
+        parts.append(rows.assign(coherent=rule[DETECTOR]).join(_beside(study, unit, rows, *asked)))
     found = records.join(parts)
     names = dict.fromkeys(run.id for run in study.runs(arm=arm))
     names |= dict.fromkeys(found["run"].cat.categories)

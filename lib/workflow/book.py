@@ -173,15 +173,20 @@ def _figures(name: str) -> str:
 def captions(page: NotebookNode) -> list[tuple[str, str]]:
     """Of each figure that an executed notebook shows: it in words, and its caption.
 
-    The caption is the Markdown in bold that comes next; without one the words stand in for it.
+    The caption is the Markdown in bold that comes next, whether a cell holds or shows it, and what
+    follows it up to a heading; without one the words stand in for it.
     """
     found: list[tuple[str, str]] = []
-    for output in (one for cell in page.cells for one in cell.get("outputs", [])):
-        alt = output.get("metadata", {}).get("image/png", {}).get("alt")
-        said = " ".join(output.get("data", {}).get("text/markdown", "").split())
-        if alt:
-            found.append((alt, alt))
-        elif said.startswith("**") and found and found[-1][0] == found[-1][1]:
-            links = re.sub(r"\]\((\w+\.ipynb)\)", r"](notebooks/\1)", said)
-            found[-1] = (found[-1][0], links)
-    return found
+    above = False  # whether the last figure is still what is spoken of
+    for cell in page.cells:
+        prose = [{"data": {"text/markdown": cell.source}}] if cell.cell_type == "markdown" else []
+        for output in (*prose, *cell.get("outputs", [])):
+            alt = output.get("metadata", {}).get("image/png", {}).get("alt")
+            said = " ".join(output.get("data", {}).get("text/markdown", "").split())
+            above = bool(alt) or (above and not said.startswith("#"))
+            if alt:
+                found.append((alt, ""))
+            elif above and bool(found[-1][1]) != said.startswith("**"):
+                links = re.sub(r"\]\((\w+\.ipynb)\)", r"](notebooks/\1)", said)
+                found[-1] = (found[-1][0], f"{found[-1][1]} {links}".strip())
+    return [(alt, caption or alt) for alt, caption in found]

@@ -1,79 +1,42 @@
 """How well a score tells two kinds apart (the area under its ROC curve), whole runs resampled."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from grounded.errors import GroundedError
-from grounded.statistics.intervals import Array, bootstrap
+from grounded.statistics.agreement import estimates
+from grounded.statistics.intervals import Array
 
 FEW = 0.05  # the share of false alarms at which a detector is also told by what it finds
 
 
-@dataclass(frozen=True)
-class Tally:
-    """How often each score was given, by run: to what is sought, and to what is not.
-
-    values: scores, ascending. sought, other: runs x values. A run is whatever is resampled whole.
-    """
-
-    values: Array
-    sought: Array
-    other: Array
-
-    @property
-    def defined(self) -> bool:
-        """Whether there is both something to find and something to leave alone."""
-        return bool(self.sought.sum() and self.other.sum())
-
-    def about(self) -> dict[str, float]:
-        """runs, n_sought, n_other, auc and found (at 5% false alarms), both with bounds.
-
-        auc: the chance that what is sought scores above what is not, a tie for half (Mann and
-        Whitney). nan where one of the two is not there.
-        """
-        columns = self._columns()
-        found: dict[str, float] = {
-            "runs": len(columns),
-            "n_sought": int(self.sought.sum()),
-            "n_other": int(self.other.sum()),
-        }
-        for name, statistic in (("auc", areas), ("found", _found)):
-            bounds = bootstrap(columns, statistic) if self.defined else (np.nan, np.nan)
-            value = statistic(columns.sum(0, keepdims=True))[0] if self.defined else np.nan
-            found |= {name: float(value), f"{name}_low": bounds[0], f"{name}_high": bounds[1]}
-        return found
-
-    def _columns(self) -> Array:
-        """Runs x (sought, then other), without the runs that hold neither."""
-        columns = np.hstack([self.sought, self.other])
-        return columns[columns.sum(1) > 0]
-
-
 def area(scores: npt.ArrayLike, sought: npt.ArrayLike, runs: Sequence[object]) -> dict[str, float]:
-    """`Tally.about` of these scores: the chance that what is sought looks more suspicious."""
-    return tally(scores, sought, runs).about()
+    """How well scores (higher is more suspicious) tell what is sought from the others.
 
-
-def tally(scores: npt.ArrayLike, sought: npt.ArrayLike, runs: Sequence[object]) -> Tally:
-    """Count scores (higher is more suspicious; infinite is one) by run and by what is sought.
-
-    GroundedError for a score that is no number.
+    runs, n_sought, n_other, auc and found (at 5% false alarms), both with bounds. auc: the chance
+    that what is sought scores above what is not, a tie for half (Mann and Whitney). nan where one
+    of the two is not there. GroundedError for a score that is no number.
     """
+    counts = tally(scores, sought, runs)
+    yes, no = (int(part.sum()) for part in np.hsplit(counts, 2))
+    about = {"runs": len(counts), "n_sought": yes, "n_other": no}
+    return about | estimates(counts, {"auc": areas, "found": _found})
+
+
+def tally(scores: npt.ArrayLike, sought: npt.ArrayLike, runs: Sequence[object]) -> Array:
+    """How often each score was given, ascending; infinite is one: to what is sought, then to the
+    others. runs x 2 scores; a run is whatever is resampled whole."""
     given, yes = np.asarray(scores, dtype=float), np.asarray(sought, dtype=bool)
     if np.isnan(given).any():
         raise GroundedError("detectors: score: found NaN, wanted a number or an infinity")
     values, code = np.unique(given, return_inverse=True)
-    run = pd.factorize(np.asarray(runs))[0]
-    shape = int(run.max()) + 1 if len(run) else 0, len(values)
-    counts = [
-        np.bincount(run[some] * shape[1] + code[some], minlength=shape[0] * shape[1])
-        for some in (yes, ~yes)
-    ]
-    return Tally(values, *(c.reshape(shape).astype(float) for c in counts))
+    run, names = pd.factorize(np.asarray(runs))
+    shape = len(names), 2 * len(values)
+    place = run * shape[1] + ~yes * len(values) + code
+    return np.bincount(place, minlength=shape[0] * shape[1]).reshape(shape).astype(float)
 
 
 def areas(sums: Array) -> Array:

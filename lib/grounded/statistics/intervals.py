@@ -4,8 +4,9 @@ Replies of one run share its weights, so they are not independent: an interval t
 a new run resamples runs, or takes one number a run. Wilson's is for what is independent.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -70,3 +71,20 @@ def share(yes: npt.ArrayLike, runs: Sequence[object]) -> dict[str, float]:
     rate = k / n if n else float("nan")
     missing = int(said.isna().sum())
     return {"n": n, "k": k, "missing": missing, "rate": rate, "rate_low": low, "rate_high": high}
+
+
+def clusters(d: pd.DataFrame, *names: str) -> dict[str, Any]:
+    """What `fit` of statsmodels is told for errors clustered by one of d's columns, or by two."""
+    codes = np.column_stack([d[name].factorize()[0] for name in names])
+    return {"cov_type": "cluster", "cov_kwds": {"groups": codes.squeeze()}}
+
+
+def widest(fits: Iterable[Any]) -> pd.DataFrame:
+    """`terms` of the fit with the widest interval of its last term: the errors that claim least."""
+    return max(map(terms, fits), key=lambda found: np.nan_to_num(np.ptp(found.iloc[-1, 1:])))
+
+
+def terms(fit: Any) -> pd.DataFrame:
+    """Each term (row) of a fit of statsmodels: estimate, low and high of its 95% interval."""
+    found = fit.conf_int().set_axis(["low", "high"], axis=1).rename_axis("term")
+    return found.assign(estimate=fit.params)[["estimate", "low", "high"]]

@@ -114,17 +114,14 @@ def _sample(draw: np.random.Generator, pool: Array, labelled: int, draws: int) -
 
 
 def _about(rate: Rate, truth: float) -> dict[str, float]:
-    some = np.isfinite(rate.value)
-    about = {"truth": truth, "undefined": float(1 - some.mean())}
-    if not some.any():
-        blank = ("mean", "bias", "low", "high", "coverage", "width")
-        return about | dict.fromkeys(blank, float("nan"))
-    value, low, high = (bound[some] for bound in rate)
-    return about | {
-        "mean": float(value.mean()),
-        "bias": float(value.mean() - truth),
-        "low": float(np.quantile(value, 0.025)),
-        "high": float(np.quantile(value, 0.975)),
-        "coverage": float(((low <= truth) & (truth <= high)).mean()),
-        "width": float((high - low).mean()),
+    some = pd.DataFrame(rate._asdict()).dropna(subset="value")
+    return {
+        "truth": truth,
+        "undefined": 1 - len(some) / len(rate.value),
+        "mean": some["value"].mean(),
+        "bias": some["value"].mean() - truth,
+        "low": some["value"].quantile(0.025),
+        "high": some["value"].quantile(0.975),
+        "coverage": ((some["low"] <= truth) & (truth <= some["high"])).mean(),
+        "width": (some["high"] - some["low"]).mean(),
     }

@@ -30,11 +30,11 @@ def of_prompts(said: pd.DataFrame, k: int, value: str = "label") -> pd.DataFrame
     average of either column over prompts is a rate, and prompts are what to resample.
     GroundedError for a k below 1, or more than any prompt has of replies.
     """
-    most = said.groupby([name for name in REPLY if name in said], observed=True)[value].size().max()
-    if not 1 <= k <= most:
-        raise GroundedError(f"k: found {k}, wanted 1 to {most}, the replies that a prompt has")
     by = [name for name in REPLY if name in said]
-    found = said.groupby(by, observed=True)[value].agg(yes="sum", n="count").reset_index()
+    found = said.groupby(by, observed=True)[value].agg(yes="sum", n="count", asked="size")
+    if not 1 <= k <= (most := found.pop("asked").max()):
+        raise GroundedError(f"k: found {k}, wanted 1 to {most}, the replies that a prompt has")
+    found = found.reset_index()
     yes, number = found["yes"].to_numpy(float), found["n"].to_numpy()
     with np.errstate(invalid="ignore"):
         mean = np.where(number > 0, yes / np.maximum(number, 1), np.nan)
