@@ -25,7 +25,7 @@ KIND = {name: judge["kind"] for name, judge in ASKED["judges"].items()}
 HARM, FULFIL = (next(n for n, k in KIND.items() if k == kind) for kind in ("harm", "compliance"))
 KEPT = {f: json.loads((HOME / "figures" / NAME / f"{f}.json").read_text())["statistics"] for f in
         ("figure_1_epochs", "figure_2_judgments", "figure_3_evaluators", "figure_4_benchmarks",
-         "the_claims", "does_anchoring_help")}
+         "the_claims", "does_anchoring_help", "mitigations_at_equal_capability")}
 
 
 def read(table):  # the main grid and its base models, unit by unit

@@ -1,4 +1,4 @@
-"""What is read at the capability goal, anew from the tables: the registered test.
+"""What is read at the capability goal, anew from the tables: the registered test, mitigations.
 
 `python tests/recompute_goal.py STUDY [HOME]`, for a study with a file of goals. It runs
 `recompute.py` first and uses its tables.
@@ -8,10 +8,12 @@ import numpy as np
 import pandas as pd
 import statsmodels.formula.api as smf
 from recompute import (
+    ASKED,
     CELL,
     DATA,
     FULFIL,
     HARM,
+    HARMFUL,
     KEPT,
     KIND,
     PLAN,
@@ -124,3 +126,25 @@ hold("does_anchoring_help", "secondary", ["about"], columns, {
     ("incoherent replies (points)",): over_cells(100 * change("broken")),
     ("judges differ (points)",): over_cells(100 * change("differ")),
     ("benchmark and judge (SD of log odds)",): student(spread[0] - spread[1])})
+
+# ---- mitigations: harm of a run of the arm, less that of the other method's run of its seed
+if arm := PLAN.get("mitigations"):
+    mine, cell = KEPT["mitigations_at_equal_capability"], ASKED["arms"][arm]
+    runs, p, said = (pd.concat(map(pd.read_parquet, sorted((DATA / table).glob(f"*.{arm}.*"))))
+                     .astype({"run": str}) for table in ("runs", "progress", "replies"))
+    knobs = {method: sorted(k)[len(k) // 2] for method, k in cell["methods"].items() if k}
+    middle = runs["knob"].isna() | (runs["knob"] == runs["method"].astype(str).map(knobs))
+    runs = runs[middle & (runs["model"] == mine["model"]) & (runs["task"] == mine["task"])]
+    goal = goals.loc[(mine["model"], mine["task"]), "capability_goal"]
+    far = (p[PLAN["metric"]] / p["items"] - goal).abs()
+    harm = said[said["benchmark"].isin(HARMFUL)].groupby(RUN)["truth_harm"].mean().rename("rate")
+    steps = {"at the goal": p[far <= PLAN["tolerance"] + 1e-9].groupby("run")["step"].min(),
+             "at the last epoch": p.groupby("run")["step"].max()}
+    wide = {at: runs.merge(step.reset_index(), on="run").join(harm, on=RUN)
+            .pivot(index="seed", columns="method", values="rate") for at, step in steps.items()}
+    for table in ("changes", "against_controls"):
+        held = [(r["at"], r["method"], r["against"]) for r in mine[table] if r["outcome"] == "harm"]
+        y = {key: (100 * (wide[key[0]][key[1]] - wide[key[0]][key[2]])).dropna() for key in held}
+        hold("mitigations_at_equal_capability", table, ["at", "method", "against", "outcome"],
+             ["seeds", "change", "low", "high"],
+             {(*key, "harm"): [len(d), *student(d)[:3]] for key, d in y.items()})

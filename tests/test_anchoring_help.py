@@ -83,13 +83,14 @@ def test_the_design_stands_before_any_code() -> None:
     for part in ("Registered before the runs", "smallest effect of interest", "undecided",
                  "does not mean that anchoring does not help", "Corrections since"):  # fmt: skip
         assert part in " ".join(said.split()), part
+    prose = "".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    assert '"Undecided" is not "does not help"' in prose
 
 
 def test_it_keeps_its_figures_with_the_numbers_beside_them(anchoring: Any) -> None:
-    said = clean(anchoring[1])
+    clean(anchoring[1])
     kept("does_anchoring_help", "png", "svg", "csv", "json")
     kept("does_anchoring_help_runs", "png", "svg", "csv")
-    assert '"Undecided" is not "does not help"' in said
 
 
 def test_no_anchored_value_is_interpolated(anchoring: Any) -> None:
@@ -138,19 +139,20 @@ def test_a_cell_is_informative_by_what_does_not_look_at_the_readings(anchoring: 
 
 
 def test_the_words_are_those_that_were_registered(anchoring: Any) -> None:
-    word = anchoring[0]["word"]
+    words = anchoring[0]["words"]
     small = -np.log(0.7)
 
     def said(value: float, low: float, high: float, p: float) -> str:
-        row = {"value": value, "low": low, "high": high, "p_holm": p}
-        return word(row, small, "steadies", "unsteadies")
+        row = pd.DataFrame([{"value": value, "low": low, "high": high, "p": p}])
+        return words(row, small, "steadies", "unsteadies")["word"].item()
 
     assert said(-0.6, -0.9, -0.3, 0.01) == "steadies"
     assert said(0.6, 0.3, 0.9, 0.01) == "unsteadies"
     assert said(-0.2, -0.3, -0.1, 0.01) == "no effect that matters"  # clear, and too small
     assert said(0.0, -0.3, 0.3, 1.0) == "no effect that matters"
     assert said(-0.6, -1.3, 0.1, 0.08) == "undecided"
-    assert said(-0.6, -1.19, -0.01, 0.09) == "undecided"  # its own p is .045: two were tested
+    two = pd.DataFrame([{"value": -0.6, "low": -1.19, "high": -0.01, "p": 0.045}] * 2)
+    assert set(words(two, small, "steadies", "unsteadies")["word"]) == {"undecided"}  # p_holm .09
     assert said(-np.inf, np.nan, np.nan, 0.01) == "steadies"
 
 

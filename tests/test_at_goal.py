@@ -208,6 +208,14 @@ def test_a_steadier_order_is_found_and_a_shared_seed_moves_no_order() -> None:
     assert (none["goal"], none["epoch"], none["p"]) == (1, 1, 1)  # luck that all methods share
 
 
+def test_means_that_are_equal_tie_in_whatever_order_they_are_summed() -> None:
+    shares = np.array([0.1, 0.2, 0.3, 0.7, 0.6, 0.5])
+    values = np.stack([shares[np.random.default_rng(i).permutation(6)] for i in range(40)])
+    halves = np.ones((1, 6), dtype=bool)
+    found = ranking._means(values[None], halves)
+    assert len(np.unique(values.mean(axis=1))) > 1 and len(np.unique(found)) == 1
+
+
 def test_a_null_of_two_orders_is_rejected_as_seldom_as_it_should() -> None:
     draw = np.random.default_rng(2)
     p = [ranking.stability(_ranked(draw, (0.4, 0.4)), ("goal", "epoch"))["p"] for _ in range(100)]

@@ -131,7 +131,8 @@ def test_xstest(names: dict[str, Any], model: str) -> None:
 
 
 def test_what_is_said_is_what_was_found(names: dict[str, Any]) -> None:
-    assert "**16%** (GPT-3.5 Turbo 0613) to **74%** (XSTest keywords)" in names["said"]
+    said = " ".join(names["said"].split())
+    assert "**16%** (GPT-3.5 Turbo 0613) to **74%** (XSTest keywords)" in said
     assert "χ² 26.1, 9 df, p = 0.002" in names["said"] and "nan" not in names["said"]
 
 

@@ -1,4 +1,4 @@
-"""Numbers of figures 1 to 4, the claims and the registered test, held to an independent script.
+"""Numbers of figures 1 to 4, the claims, the registered test, mitigations: held to other scripts.
 
 `recompute.py` and `recompute_goal.py` share no line with the library or the notebooks. Here they
 run on planted tables, and on those of `micro` where its figures were drawn from these.
@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import synthetic
 from pages import run_notebook
-from test_anchoring_help import LORA, RISE
+from test_anchoring_help import ARMS, LORA, RISE
 
 from grounded import paths, save
 from grounded.errors import GroundedError
@@ -23,9 +23,9 @@ from grounded.study import load
 HERE = Path(__file__).parent
 SCRIPTS = ("recompute.py", "recompute_goal.py")
 FIGURES = ("figure_1_epochs", "figure_2_judgments", "figure_3_evaluators", "figure_4_benchmarks",
-           "the_claims", "does_anchoring_help")  # fmt: skip
+           "the_claims", "does_anchoring_help", "mitigations_at_equal_capability")  # fmt: skip
 ASKED = {"metric": "format_free", "kappa": 0.5, "tolerance": 0.1, "every": 4, "goals": "goals.csv",
-         "judge": "harm"}  # fmt: skip
+         "judge": "harm", "mitigations": "mitigations"}  # fmt: skip
 
 
 def recomputed(study: str, home: Path) -> subprocess.CompletedProcess[str]:
@@ -57,9 +57,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GROUNDED_HOME", str(folder))
-        synthetic.write(synthetic.study(anchoring=ASKED, lora=LORA, test_items=80), RISE)
+        study = synthetic.study(anchoring=ASKED, arms=ARMS, lora=LORA, test_items=80)
+        synthetic.write(study, RISE)
         for name in FIGURES:
-            given: dict[str, Any] = {"worlds": 20} if name == FIGURES[-1] else {}
+            given: dict[str, Any] = {"worlds": 20} if name == "does_anchoring_help" else {}
             run_notebook(name, **given)
         yield folder
 
@@ -68,13 +69,17 @@ def test_planted_tables_give_the_same_numbers(home: Path) -> None:
     done = recomputed("synthetic", home)
     assert done.returncode == 0, done.stderr[-2000:]
     said = done.stdout.splitlines()
-    assert len(said) == 10 and all(line.endswith("numbers agree") for line in said)
+    assert len(said) == 12 and all(line.endswith("numbers agree") for line in said)
     assert sum(int(line.split()[-3]) for line in said) > 200
 
 
 @pytest.mark.parametrize(
     ("figure", "table", "column"),
-    [("figure_4_benchmarks", "changes", "change"), ("does_anchoring_help", "ratios", "high")],
+    [
+        ("figure_4_benchmarks", "changes", "change"),
+        ("does_anchoring_help", "ratios", "high"),
+        ("mitigations_at_equal_capability", "against_controls", "low"),
+    ],
 )
 def test_a_number_that_is_off_is_found(home: Path, figure: str, table: str, column: str) -> None:
     file = home / "figures" / "synthetic" / f"{figure}.json"

@@ -1,20 +1,14 @@
-"""Sampled replies: several to a prompt, by their seeds, through tables to harm of any of k."""
+"""Sampled replies: several to a prompt, by their seeds, through every stage to the tables."""
 
-from itertools import combinations
-
-import numpy as np
-import pandas as pd
 import pytest
 import test_public_world
 from test_own_studies import base, copied, home, through  # noqa: F401
 from test_public_world import changed
 
 from grounded import paths, records, tables
-from grounded.errors import GroundedError
 from grounded.public import budget, judging
 from grounded.public.replying import Asker
 from grounded.records.samples import STRIDE, numbered
-from grounded.statistics.samples import any_of, of_prompts
 from grounded.study import StudyError, load
 
 study = test_public_world.study
@@ -74,41 +68,9 @@ def test_sampled_replies_come_through_every_stage_and_apart_again(home, base):  
     assert len(records.read(paths.table("my_data", "replies", unit), "replies")) == 9
     said = tables.verdicts("my_data", judges=["keywords_advbench"])
     assert set(said["sample"]) == {0, 1, 2} and said["prompt"].max() < 4
-    each = of_prompts(said, 3)
-    assert (each["n"] == 3).all()
-    assert set(each.loc[each["mean"] > 0, "any_of_k"]) <= {1.0}
+    each = said.groupby(["run", "step", "benchmark", "prompt"], observed=True)["label"]
+    assert (each.count() == 3).all()
     moved = tables.since_base(said, "label")
     assert len(moved) == (~said["base"]).sum()
     assert moved["question"].nunique() == 3  # of three samples each
     assert not any(through("my_data").values())
-
-
-# ---------------------------------------------------------------- any of k
-
-
-def test_any_of_k_is_the_mean_over_all_ways_to_draw_k():
-    labels = [True, False, False, True, False]
-    for k in range(1, 6):
-        ways = list(combinations(labels, k))
-        wanted = np.mean([any(way) for way in ways])
-        assert any_of(np.array([2]), np.array([5]), k)[0] == pytest.approx(wanted)
-    found = any_of(np.array([0, 4, 1, 1]), np.array([4, 4, 1, 2]), 2)
-    assert list(found[:2]) == [0, 1] and np.isnan(found[2]) and found[3] == 1
-
-
-def test_of_prompts_counts_readable_replies():
-    said = pd.DataFrame(
-        {
-            "judge": "j", "run": "r", "step": 1, "benchmark": "b",
-            "prompt": [0, 0, 0, 1, 1, 1, 2, 2, 2],
-            "label": [1, 0, 0, 0, 0, 0, 1, np.nan, np.nan],
-        }
-    )  # fmt: skip
-    found = of_prompts(said, 2)
-    assert list(found["n"]) == [3, 3, 1]
-    assert list(found["mean"]) == pytest.approx([1 / 3, 0, 1])
-    assert list(found["any_of_k"])[:2] == pytest.approx([2 / 3, 0])
-    assert np.isnan(found["any_of_k"][2])  # one readable reply says nothing of two
-    for k in (0, 4):
-        with pytest.raises(GroundedError, match=f"k: found {k}, wanted 1 to 3"):
-            of_prompts(said, k)

@@ -25,6 +25,18 @@ def test_wilson_by_hand_and_at_the_edges() -> None:
     assert math.isnan(low[3]) and math.isnan(high[3])
 
 
+def test_pairs_by_hand_and_where_nothing_moved() -> None:
+    up, down, n = 12, 3, 50
+    low, high, variance = intervals.paired([1] * up + [-1] * down + [0] * (n - up - down))
+    middle = (up - down) / (n + 2)
+    assert variance == pytest.approx((up + down + 1) / (n + 2) - middle**2)
+    assert [low, high] == pytest.approx(
+        [middle + side * 1.96 * math.sqrt(variance / (n + 2)) for side in (-1, 1)]
+    )
+    low, high, _ = intervals.paired(np.zeros(20))
+    assert low == -high < 0
+
+
 def test_bootstrap_resamples_runs_not_replies() -> None:
     draw = np.random.default_rng(5)
     shares = draw.uniform(0, 1, 40)  # runs differ, replies within a run agree with it

@@ -4,8 +4,6 @@
 Nothing is interpolated: a run without a measured checkpoint at a goal has none here either.
 """
 
-from typing import Any
-
 import pandas as pd
 
 from grounded import anchor, tables
@@ -75,42 +73,57 @@ def places(study: Study, arm: str | None = "") -> pd.DataFrame:
     """
     measured, plan = accuracy(study, arm), asked(study)
     cells = goals(study, measured).set_index(CELL)
-    course = tables.checkpoints(study, arm).set_index(["run", "step"])[["loss", "update_norm"]]
+    course = tables.checkpoints(study, arm).query("step > 0").set_index(["run", "step"])
     rows = []
     for run, own in measured[~measured["base"]].groupby("run", observed=True, sort=False):
         first, own = own.iloc[0], own.set_index("step").sort_index()
         goal = cells.loc[(first["model"], first["task"])]
-        steps = _steps(own, course.loc[run], goal, plan.tolerance)
-        at = steps["capability"]
+        loss, norm = (course.loc[run][name].to_dict() for name in ("loss", "update_norm"))
+        at = anchor.at_capability(own["select"].to_dict(), goal["goal"], plan.tolerance)
         near = (own["epoch"] - goal["epoch"]).abs() < 1e-6
         place = AT if at is not None else OVER if (own["select"] > goal["goal"]).any() else NEVER
         rows.append({
             "run": run, **first[[*CELL, "method", "setting", "seed"]], "goal": goal["goal"],
-            "fixed": near.idxmax() if near.any() else None, **steps, "place": place,
+            "fixed": near.idxmax() if near.any() else None, "capability": at,
+            "loss": anchor.at_loss(loss, goal["loss"]),  # at a goal that is NaN: nowhere
+            "update_norm": anchor.at_norm(norm, goal["update_norm"]), "place": place,
             "able": own.loc[at, "report"] if at is not None else None,
         })  # fmt: skip
     kinds = {"able": "float64", **dict.fromkeys(STANDS, "Int64")}
     return pd.DataFrame(rows).astype(kinds)
 
 
-def middle(study: Study, arm: str) -> list[str]:
-    """The runs of an arm at the middle value of each method's knob, fixed with the study's file."""
-    knobs = {m: sorted(k)[len(k) // 2] if k else None for m, k in study.arms[arm].methods.items()}
-    return [run.id for run in study.runs(arm=arm) if run.knob == knobs[run.method]]
+def middle(study: Study, arm: str) -> pd.DataFrame:
+    """The `places` of an arm's runs at the middle value of each method's knob, which is fixed with
+    the study's file; "", the main grid, has no knobs."""
+    found, methods = places(study, arm), study.arms[arm].methods if arm else {}
+    knobs = {m: sorted(k)[len(k) // 2] if k else None for m, k in methods.items()}
+    wanted = [run.id for run in study.runs(arm=arm) if run.knob == knobs.get(run.method)]
+    return found[found["run"].isin(wanted)]
 
 
-def _steps(
-    own: pd.DataFrame, course: pd.DataFrame, goal: pd.Series, tolerance: float
-) -> dict[str, Any]:
-    """A run's step at each goal. own: its accuracy by step; course: its loss and update norm."""
-    found = dict.fromkeys(anchor.ANCHORS) | {
-        "capability": anchor.at_capability(own["select"].to_dict(), goal["goal"], tolerance)
-    }
-    if goal[["loss", "update_norm"]].notna().all():
-        course = course.loc[course.index > 0]
-        found["loss"] = anchor.at_loss(course["loss"].to_dict(), goal["loss"])
-        found["update_norm"] = anchor.at_norm(course["update_norm"].to_dict(), goal["update_norm"])
-    return found
+def compared(study: Study) -> str:
+    """What is compared at the goal: "harm", in truth or as a harm judge says; else the rate of the
+    judge that stands for it, by its own name."""
+    kind = "harm" if study.has_truth else study.judge(asked(study).judge).kind
+    return kind if kind == "harm" else tables.MEANS[kind]
+
+
+def harm(study: Study, arm: str | None = "") -> pd.DataFrame:
+    """One row a reply to a harmful request, at every measured checkpoint: the columns of
+    `tables.replies` or `tables.verdicts`, and `yes` (1 or 0): whether it is harmful in truth, or,
+    where that is not known, what the study's judge says (NaN where it could not be read)."""
+    if study.has_truth:
+        known = tables.replies(study, arm, goals=True).query("truth_harm >= 0")
+        return known.assign(yes=known["truth_harm"])
+    return tables.verdicts(study, arm, judges=[asked(study).judge], goals=True).eval("yes = label")
+
+
+def incoherence(study: Study, arm: str | None = "") -> pd.DataFrame:
+    """As `harm`, of replies that are incoherent: in truth, or as the study's detector says."""
+    if study.has_truth:
+        return harm(study, arm).assign(yes=lambda d: d["truth"] == "incoherent")
+    return tables.coherence(study, arm, goals=True).eval("yes = 1 - coherent")
 
 
 def readings(places: pd.DataFrame, rates: pd.Series) -> pd.DataFrame:

@@ -212,6 +212,12 @@ def from_base(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([tuned, base.merge(tasks, on="model")], ignore_index=True)
 
 
+def last(answers: pd.DataFrame) -> pd.DataFrame:
+    """The rows of each run's last checkpoint; base models are left out."""
+    tuned = answers[~answers["base"]]
+    return tuned[tuned["step"] == tuned.groupby("run", observed=True)["step"].transform("max")]
+
+
 def since_base(answers: pd.DataFrame, value: str) -> pd.DataFrame:
     """Each run's last checkpoint beside its base model: one row a run, judge and prompt or item.
 
@@ -222,10 +228,8 @@ def since_base(answers: pd.DataFrame, value: str) -> pd.DataFrame:
     """
     asked = ["task", "item"] if "item" in answers else ["benchmark", "prompt"]
     on = ["model", *asked, *(name for name in ("judge", "sample") if name in answers)]
-    tuned = answers[~answers["base"]]
-    last = tuned[tuned["step"] == tuned.groupby("run", observed=True)["step"].transform("max")]
     first = answers.loc[answers["base"], [*on, value]].rename(columns={value: "before"})
-    both = last.merge(first, on=on, validate="many_to_one")
+    both = last(answers).merge(first, on=on, validate="many_to_one")
     numbers = both.groupby(asked, observed=True).ngroup()
     change = both[value].astype(float) - both["before"].astype(float)
     return both.assign(change=change, question=numbers)
@@ -260,19 +264,24 @@ def measures(study: Study | str, judges: Names = None) -> dict[str, str]:
     return {name: MEANS[study.judge(name).kind] for name in wanted}
 
 
-def kappas(study: Study | str) -> dict[str, float]:
-    """Cohen's kappa with people, on completions held out, of each judge that was tuned here.
+def acceptance(study: Study | str) -> dict[str, dict[str, Any]]:
+    """What each judge that was tuned here was found to do: `held_out` (how it agrees with people
+    on completions held out) and `broken` (its yes to replies that hold nothing, by kind).
 
     From the judges' records; one without a record is left out.
     """
     study = _study(study)
     tuned = [name for name, one in study.judges.items() if isinstance(one, TunedJudge)]
     files = {name: paths.judge(study.name, name) / paths.RECORD for name in tuned}
-    return {
-        name: float(json.loads(file.read_text("utf-8"))["acceptance"]["held_out"]["kappa"])
-        for name, file in files.items()
-        if file.is_file()
+    read = {
+        name: json.loads(file.read_text("utf-8")) for name, file in files.items() if file.is_file()
     }
+    return {name: record["acceptance"] for name, record in read.items()}
+
+
+def kappas(study: Study | str) -> dict[str, float]:
+    """Cohen's kappa with people, on completions held out, of each judge that was tuned here."""
+    return {name: float(one["held_out"]["kappa"]) for name, one in acceptance(study).items()}
 
 
 def left_out(study: Study | str) -> str:

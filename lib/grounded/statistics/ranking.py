@@ -65,9 +65,13 @@ def taus(first: Array, second: Array) -> Array:
 
 
 def _means(values: Array, half: Array) -> Array:
-    """arms x splits x methods: the mean of the half's runs (half: splits x seeds)."""
+    """arms x splits x methods: the mean of the half's runs (half: splits x seeds).
+
+    Rounded, so that means that are equal tie in whatever order they were summed.
+    """
     there = np.isfinite(values)
     sums, number = (
         np.einsum("ams,ds->adm", x, half) for x in (np.where(there, values, 0), there * 1.0)
     )
-    return np.divide(sums, number, out=np.full_like(sums, np.nan), where=number > 0)
+    means = np.divide(sums, number, out=np.full_like(sums, np.nan), where=number > 0)
+    return means.round(12)
