@@ -144,7 +144,7 @@ if arm := PLAN.get("mitigations"):
             .pivot(index="seed", columns="method", values="rate") for at, step in steps.items()}
     for table in ("changes", "against_controls"):
         held = [(r["at"], r["method"], r["against"]) for r in mine[table] if r["outcome"] == "harm"]
-        y = {key: (100 * (wide[key[0]][key[1]] - wide[key[0]][key[2]])).dropna() for key in held}
+        y = {row: (100 * (wide[row[0]][row[1]] - wide[row[0]][row[2]])).dropna() for row in held}
         hold("mitigations_at_equal_capability", table, ["at", "method", "against", "outcome"],
              ["seeds", "change", "low", "high"],
-             {(*key, "harm"): [len(d), *student(d)[:3]] for key, d in y.items()})
+             {(*row, "harm"): [len(d), *student(d)[:3]] for row, d in y.items()})
