@@ -143,8 +143,8 @@ if arm := PLAN.get("mitigations"):
     wide = {at: runs.merge(step.reset_index(), on="run").join(harm, on=RUN)
             .pivot(index="seed", columns="method", values="rate") for at, step in steps.items()}
     for table in ("changes", "against_controls"):
-        held = [(r["at"], r["method"], r["against"]) for r in mine[table] if r["outcome"] == "harm"]
-        y = {row: (100 * (wide[row[0]][row[1]] - wide[row[0]][row[2]])).dropna() for row in held}
+        rows = [(r["at"], r["method"], r["against"]) for r in mine[table] if r["outcome"] == "harm"]
+        y = {row: (100 * (wide[row[0]][row[1]] - wide[row[0]][row[2]])).dropna() for row in rows}
         hold("mitigations_at_equal_capability", table, ["at", "method", "against", "outcome"],
              ["seeds", "change", "low", "high"],
              {(*row, "harm"): [len(d), *student(d)[:3]] for row, d in y.items()})
