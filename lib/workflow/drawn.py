@@ -8,7 +8,7 @@ import os
 import re
 from pathlib import Path
 
-from grounded import fingerprint, paths, sources
+from grounded import fingerprint, paths
 from grounded.records import replacing
 from grounded.study import Study
 from workflow import notebooks
@@ -50,9 +50,7 @@ def _state(study: Study, name: str, data: str | None) -> dict[str, object]:
         "data": data,
         "packages": fingerprint.file(paths.repository() / "requirements.lock"),
         "redacted": fingerprint.folder(paths.data(study.name) / "redacted"),
-        "public": [fingerprint.file(sources.FILE), os.environ.get("GROUNDED_MIRROR", "")]
-        if public
-        else [],
+        "mirror": os.environ.get("GROUNDED_MIRROR", "") if public else "",
     }
     drawn = sorted(paths.figures(study.name).glob(f"{_figure(name)}*"))
     return {
