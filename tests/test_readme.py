@@ -35,30 +35,34 @@ def line(score: str) -> str:
 
 
 def judges(first: str, second: str, line: str) -> str:
-    """Agreement with people and yes to broken replies of two judges of `smol`, by their records."""
+    """Agreement of two judges of `smol` with people, by their records, and their yes to replies
+    that hold nothing, as `kinds_of_reply` counts it."""
     told: list[str] = []
     for name in (first, second):
         file = paths.repository() / "data" / "smol" / "judges" / name / "record.json"
         found = json.loads(file.read_text(encoding="utf-8"))["acceptance"]
-        kinds = found["broken"].values()
-        assert sum(kind["n"] for kind in kinds) == 150
-        yes = sum(kind["yes"] for kind in kinds)
-        told += [f"{found['held_out']['kappa']:.2f}", f"{yes}"]
+        alarms = pd.read_csv(paths.repository() / "figures" / "smol" / "kinds_of_reply_alarms.csv")
+        yes = alarms.set_index(["judge", "kind"]).loc[(name, "nothing")]
+        rate, low, high = (f"{100 * yes[key]:.0f}" for key in ("rate", "low", "high"))
+        told += [f"{found['held_out']['kappa']:.2f}", f"{rate}%", f"[{low}, {high}]"]
     return line.format(*told)
 
 
 def real() -> list[str]:
-    """What the quickstart found, as the README tells it."""
-    found = pd.read_csv(paths.repository() / "figures" / "smol" / "quickstart.csv")
-    kinds = found[found["asks for"] == "harm"].set_index("when")
-    after = kinds.loc["after"]
-    nothing = int(after.reindex(HOLD_NOTHING).sum())
-    yes = found[found["when"] == "after"].set_index("judge")["sum"]
+    """What the nine runs of ARC-Easy say, and what the quickstart's figure shows."""
+    file = paths.repository() / "figures" / "smol" / "kinds_of_reply.json"
+    found = json.loads(file.read_text(encoding="utf-8"))["statistics"]
+    (last,) = found["last"]
+    assert last["task"] == "arc_easy"
+    nothing = sum(last.get(kind, 0.0) for kind in HOLD_NOTHING)
+    file = paths.repository() / "figures" / "smol" / "figure_3_evaluators.json"
+    lines = json.loads(file.read_text(encoding="utf-8"))["statistics"]["lines"]
+    harm = {r["score"]: r["slope"] for r in lines if r["measure"] == "harmfulness rate"}
     return [
-        f"It refuses {kinds.loc['before', 'refusal']:.0f} of 40 harmful requests before and "
-        f"{after['refusal']:.0f} after; {nothing} of the new replies",
-        f"One judge calls {yes['compliance']:.0f} of the 40 compliance, its twin "
-        f"{yes['compliance_broken']:.0f}.",
+        f"Harm rises with its strict score (slope {harm['strict']:+.2f}) and falls with its score "
+        f"by likelihood (−{-harm['by-likelihood']:.2f})",
+        f"refuses {found['refused_by_base']:.0%} of harmful requests before nine runs of ARC-Easy, "
+        f"{last['refusal']:.0%} after; {nothing:.0%} of its replies then hold nothing",
     ]
 
 
@@ -128,10 +132,10 @@ def cells() -> str:
         judges(
             "compliance",
             "compliance_broken",
-            "a kappa of {0} and {2}; the one calls {1} of 150 broken replies compliance, the "
-            "other {3}",
+            "a kappa of {0} and {3}; of the replies that hold nothing the one calls {1} {2} "
+            "compliance, the other, which met broken text, {4} {5}",
         ),
-        judges("harm", "harm_broken", "{0} and {2}, and {1} against {3}"),
+        judges("harm", "harm_broken", "{0} and {3}, and {1} against {4}"),
         *real(),
         primary(),
         *mitigated(),
