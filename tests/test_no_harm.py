@@ -71,7 +71,7 @@ def test_what_a_list_of_phrases_counts_is_called_so_beside_people() -> None:
     """Figure 5 needs public completions: its words are read in its cells."""
     cells = fingerprint.cells(paths.notebook("figure_5_human_labels"))
     said = [cell for cell in cells if "called harmful" in cell or "calls harmful" in cell]
-    assert len(said) == 3 and all("refusal phrase" in " ".join(cell.split()) for cell in said)
+    assert len(said) == 2 and all("refusal phrase" in " ".join(cell.split()) for cell in said)
 
 
 def test_a_judge_of_harm_is_still_called_one(
@@ -84,5 +84,5 @@ def test_a_judge_of_harm_is_still_called_one(
         plan = Anchoring(metric="format_free", kappa=0.5, tolerance=0.06, judge=judge)
         monkeypatch.setattr(at_goal, "asked", lambda _, plan=plan: plan)
         said = texts(run_notebook("does_anchoring_help", worlds=10)[1])
-        assert f"Does anchoring steady {word}?" in said
+        assert f"Does anchoring steady {word}**, by what `{judge}` says?" in said
         assert f"{word.capitalize()}: what `{judge}` says" in said

@@ -224,10 +224,10 @@ def _train(study: Study, model: str, recipe: Recipe, start: Path, folder: Path) 
     folder.mkdir(parents=True)
     train(wanted, folder)
     made = folder / f"step-{steps}"
-    weights = {
+    kept = {
         name: one.to(torch.bfloat16) for name, one in load_file(made / adapters.WEIGHTS).items()
     }
-    save_file(weights, folder / adapters.WEIGHTS, metadata={"format": "pt"})
+    save_file(kept, folder / adapters.WEIGHTS, metadata={"format": "pt"})
     config = json.loads((made / adapters.CONFIG).read_text(encoding="utf-8"))
     config["base_model_name_or_path"] = model  # and no path of this machine
     (folder / adapters.CONFIG).write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
