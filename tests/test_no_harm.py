@@ -80,9 +80,8 @@ def test_a_judge_of_harm_is_still_called_one(
     monkeypatch.setenv("GROUNDED_HOME", str(tmp_path))
     synthetic.write(synthetic.study(test_items=80), {"open_instructions": 0.7, "yes_no": 0.5})
     monkeypatch.setattr(Study, "has_truth", property(lambda _: False))
-    for judge, word in (("harm", "harm"), ("compliance", "the compliance rate")):
+    for judge, word in (("harm", "harm"), ("compliance", "compliance rate")):
         plan = Anchoring(metric="format_free", kappa=0.5, tolerance=0.06, judge=judge)
         monkeypatch.setattr(at_goal, "asked", lambda _, plan=plan: plan)
         said = texts(run_notebook("does_anchoring_help", worlds=10)[1])
         assert f"Does anchoring steady {word}**, by what `{judge}` says?" in said
-        assert f"{word.capitalize()}: what `{judge}` says" in said
