@@ -49,7 +49,7 @@ def judges(first: str, second: str, line: str) -> str:
 
 
 def real() -> list[str]:
-    """What the nine runs of ARC-Easy say, and what the quickstart's figure shows."""
+    """What the nine runs of ARC-Easy say."""
     file = paths.repository() / "figures" / "smol" / "kinds_of_reply.json"
     found = json.loads(file.read_text(encoding="utf-8"))["statistics"]
     (last,) = found["last"]

@@ -48,9 +48,8 @@ def _again(study: Study, run: Run) -> dict[str, Frames]:
 
     one_thread(study)
     kept, home = Plan(study), paths.home()
-    found = {"finetune": finetune._train(kept, run)}
-    if run.arm and study.world != "microworld":
-        found["finetune"]["runs"]["arm"] = run.arm  # as `Rows.keep` writes it
+    trained = finetune._train(kept, run)
+    found = {"finetune": Rows(kept, "finetune", run.unit).settled(run, trained)}
     rows = Rows(kept, "generate", run.unit)
     asker = worlds.replying(study).Asker(study, run.model)
     rows.piece = lambda *_: None  # type: ignore[method-assign]

@@ -118,18 +118,20 @@ class Rows:
         """A run's rows, the part before the table; None where it must be computed."""
         return self.part(run) or self.committed(run)
 
-    def keep(self, run: Run, frames: Frames) -> None:
-        """Write a finished run at once, so that no interruption loses it.
-
-        Verdicts and coherence are `settled` by the world's own rule before.
-        """
+    def settled(self, run: Run, frames: Frames) -> Frames:
+        """A finished run's rows as they are kept: verdicts and coherence by the world's own rule,
+        a run of an arm of a real study with its arm (in the invented world the unit says it)."""
         if self.stage == "judge":
-            frames = worlds.judging(self.study).settled(self.study, run, frames)
+            return worlds.judging(self.study).settled(self.study, run, frames)
+        if "runs" in frames and run.arm and self.study.world != "microworld":
+            return {**frames, "runs": frames["runs"].assign(arm=run.arm)}
+        return frames
+
+    def keep(self, run: Run, frames: Frames) -> None:
+        """Write a finished run at once, so that no interruption loses it."""
+        settled = self.settled(run, frames)
         for table in self.tables:
-            frame = frames[table]
-            if table == "runs" and run.arm and self.study.world != "microworld":
-                frame = frame.assign(arm=run.arm)  # in the invented world it stands in the unit
-            self._write(run, run.id, table, frame)
+            self._write(run, run.id, table, settled[table])
 
     def piece(self, run: Run, table: str, label: str) -> "pd.DataFrame | None":
         """A piece of a run that is not finished, such as one checkpoint's replies; or None."""
