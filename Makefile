@@ -27,7 +27,7 @@ export PYTHONPYCACHEPREFIX = $(CURDIR)/.cache/compiled
 endif
 
 run = .venv/bin/python -m workflow $(if $(PROFILE),--profile "$(PROFILE)")
-bench = PYTHONPATH=tests .venv/bin/python -m bench
+bench = PYTHONPATH=tests$(if $(BESIDE),:$(BESIDE)) .venv/bin/python -m bench
 tests = .venv/bin/python -m pytest -n $(JOBS) --dist worksteal
 
 .PHONY: help figures test new check report reproduce models notebooks book redact export import bench \
@@ -83,7 +83,7 @@ bench-gpu: setup  ## tokens and verdicts per second of a GPU, beside what its ch
 bench-methods: setup  ## what each mitigation costs in time and memory, against plain LoRA
 	@$(bench).methods $(STUDY)
 
-bench-smol: setup  ## training and replies of the study smol, beside the libraries as they come
+bench-smol: setup  ## training, replies, capability and verdicts of the study smol, beside other tools
 	@$(bench).smol
 
 bench-scale: setup  ## time and memory of the figures at the size of the paper's grid, generated
