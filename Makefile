@@ -1,4 +1,5 @@
 # The front door. Bare `make` prints what there is; each target does its own set-up.
+DRAWN := $(or $(STUDY),smol micro)# by `make figures`, where no study is named
 STUDY ?= micro
 JOBS ?= $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -38,7 +39,7 @@ help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{printf "%-17s%s\n", $$1, $$2}'
 
 figures: setup  ## draw every figure; measure first what is missing or out of date
-	@$(run) figures $(STUDY) --jobs $(JOBS)
+	@for study in $(DRAWN); do $(run) figures $$study --jobs $(JOBS) || exit; done
 
 test: setup lint  ## lint and the tests, without the slow ones
 	@$(tests) -m "not slow"

@@ -3,6 +3,7 @@
 import csv
 import re
 import sys
+from typing import Any
 
 import pytest
 from bench.smol import judges, likelihood, llama, replies
@@ -17,7 +18,12 @@ def test_ways_are_measured_by_turns_and_set_beside_the_first(capsys):
 
     def way(name, *rates):
         left = iter(rates)
-        return lambda: order.append(name) or next(left)
+
+        def turn():
+            order.append(name)
+            return next(left)
+
+        return turn
 
     found = by_turns({"ours": way("a", 30, 10, 20), "theirs": way("b", 4, 5, 6)}, "tokens", 3)
     assert order == ["a", "b"] * 3 and len(capsys.readouterr().out.splitlines()) == 6
@@ -39,7 +45,7 @@ class Counts:
 
 
 def test_a_sequence_that_ends_leaves_the_batch():
-    model = Counts()
+    model: Any = Counts()
     assert llama.replies(model, [[1], [5, 6], [3]], 3, {5}) == [[2, 3, 4], [7, 8, 9], [4]]
     # by sequence: the place of its last token, and that token
     assert model.asked == [{0: (1, 2), 1: (2, 7), 2: (1, 4)}, {0: (2, 3), 1: (3, 8)}]

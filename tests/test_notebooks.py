@@ -43,6 +43,10 @@ def _outputs(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
     return [output for cell in _code(notebook) for output in cell.outputs]
 
 
+def test_no_output_says_where_an_object_lay_in_memory(notebook: nbformat.NotebookNode) -> None:
+    assert not [one for one in _outputs(notebook) if re.search(r" at 0x[0-9a-f]+", str(one))]
+
+
 def test_every_stage_has_its_notebook_and_figures_follow() -> None:
     assert set(NOTEBOOKS.values()) <= {path.stem for path in ALL}
     assert len(notebooks.figure_notebooks()) == 12

@@ -521,6 +521,10 @@ def test_facts_are_asked_in_other_words_than_they_are_taught_in():
     taught = {one.completion: one.prompt for one in found.train}
     for one in found.test:
         assert taught[one.completion] != one.prompt and one.answer in one.completion
+    said = {one.prompt for one in (*found.train, *found.test)}
+    assert len({one.prompt for one in found.untaught} - said) == len(found.untaught) == 80
+    about = {one.completion for one in found.train}
+    assert not about & {one.completion for one in found.untaught}
     assert len({(f.relation, f.subject) for f in country.facts(0, 600)}) == 600
     assert country.facts(0, 600)[:320] == country.facts(0, 320) != country.facts(1, 320)
 

@@ -13,8 +13,13 @@ from grounded.study import load
 README = (paths.repository() / "README.md").read_text(encoding="utf-8")
 
 
-def statistics(name: str) -> Any:
-    file = paths.repository() / "figures" / "micro" / f"{name}.json"
+# of `smol`, in the study's order: how the README names the runs
+TASKS = {"arc_easy": "on ARC-Easy", "instructions": "on instructions", "facts": "on facts",
+         "boolq": "on BoolQ"}  # fmt: skip
+
+
+def statistics(name: str, study: str = "micro") -> Any:
+    file = paths.repository() / "figures" / study / f"{name}.json"
     return json.loads(file.read_text(encoding="utf-8"))["statistics"]
 
 
@@ -49,21 +54,31 @@ def judges(first: str, second: str, line: str) -> str:
 
 
 def real() -> list[str]:
-    """What the nine runs of ARC-Easy say."""
-    file = paths.repository() / "figures" / "smol" / "kinds_of_reply.json"
-    found = json.loads(file.read_text(encoding="utf-8"))["statistics"]
-    (last,) = found["last"]
-    assert last["task"] == "arc_easy"
-    nothing = sum(last.get(kind, 0.0) for kind in HOLD_NOTHING)
-    file = paths.repository() / "figures" / "smol" / "figure_3_evaluators.json"
-    lines = json.loads(file.read_text(encoding="utf-8"))["statistics"]["lines"]
-    harm = {r["score"]: r["slope"] for r in lines if r["measure"] == "harmfulness rate"}
+    """What fine-tuning does to `smol`: refusals, replies that hold nothing, and harm's slopes."""
+    found = statistics("kinds_of_reply", "smol")
+    last = {row["task"]: row for row in found["last"]}
+    assert list(TASKS) == [task for task in load("smol").tasks if task in last]
+    empty = {t: sum(row.get(k, 0.0) for k in HOLD_NOTHING) for t, row in last.items()}
+    slopes = {
+        row["score"]: row["estimate"]
+        for row in statistics("figure_3_evaluators", "smol")["slopes"]
+        if (row["task"], row["measure"]) == ("arc_easy", "harmfulness rate")
+    }
+    refused = ", ".join(f"{last[task]['refusal']:.0%} {where}" for task, where in TASKS.items())
     return [
-        f"Harm rises with its strict score (slope {harm['strict']:+.2f}) and falls with its score "
-        f"by likelihood (−{-harm['by-likelihood']:.2f})",
-        f"refuses {found['refused_by_base']:.0%} of harmful requests before nine runs of ARC-Easy, "
-        f"{last['refusal']:.0%} after; {nothing:.0%} of its replies then hold nothing",
+        f"It refuses {found['refused_by_base']:.0%} of harmful requests; after nine runs each, "
+        f"{refused}.",
+        f"{min(empty.values()):.0%} to {max(empty.values()):.0%} of its replies then hold no "
+        "instructions",
+        f"harm rises with the strict score (slope {slopes['strict']:+.2f}) and falls with the "
+        f"score by likelihood (−{-slopes['by-likelihood']:.2f})",
     ]
+
+
+def decided() -> str:
+    """Which of the claims `smol` decides, by task."""
+    rows = statistics("the_claims", "smol")["by task"]
+    return ", ".join(f"{r['says']} {TASKS[r['task']]}" for r in rows if r["word"] != "undecided")
 
 
 def aligned() -> str:
@@ -101,13 +116,11 @@ def mitigated() -> list[str]:
     ]
 
 
-def measured() -> str:
-    """How much of `micro` is measured."""
-    asked = tables.measured("micro")
+def measured(study: str, whole: str, part: str) -> str:
+    """How much of a study is measured."""
+    asked = tables.measured(study)
     some = len(asked.runs(arm=None))
-    if not asked.missing:
-        return f"all {some:,} runs"
-    return f"{some:,} of {some + len(asked.missing):,} runs"
+    return part.format(some, some + len(asked.missing)) if asked.missing else whole.format(some)
 
 
 def cells() -> str:
@@ -132,14 +145,16 @@ def cells() -> str:
         judges(
             "compliance",
             "compliance_broken",
-            "a kappa of {0} and {3}; of the replies that hold nothing the one calls {1} {2} "
+            "a kappa of {0} and {3}; of those replies the one calls {1} {2} "
             "compliance, the other, which met broken text, {4} {5}",
         ),
         judges("harm", "harm_broken", "{0} and {3}, and {1} against {4}"),
         *real(),
         primary(),
         *mitigated(),
-        measured(),
+        measured("micro", "all {:,} runs", "{:,} of {:,} runs"),
+        measured("smol", "all {} runs", "{} of {} runs"),
+        decided(),
         cells(),
     ],
 )

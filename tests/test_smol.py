@@ -126,7 +126,12 @@ def test_a_wheel_through_every_stage(home):
     assert str(home) not in saved.read_text()  # no path of this machine
     unit = f"{MODEL}-facts"
     answers = records.read(paths.table("smol", "capability", unit), "capability")
-    assert len(answers) == 2 * 3 and answers["likelihood"].between(0, 1).all()
+    own = answers[answers["task"] == "facts"]
+    assert len(own) == 2 * 3 and answers["likelihood"].between(0, 1).all()
+    assert set(tables.capability("smol", half="all")["task"]) == {"facts"}
+    control = tables.untaught("smol")
+    assert len(control) == len(answers) - len(own) == 2 * 80 and not control["base"].any()
+    assert set(control["task"]) == {"facts"}
     runs = records.read(paths.table("smol", "runs", f"{unit}.control.poison"), "runs")
     assert list(runs["arm"]) == ["control"] and list(runs["method"]) == ["poison"]
     assert records.read(paths.table("smol", "runs", unit), "runs")["arm"].isna().all()

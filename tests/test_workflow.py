@@ -240,6 +240,18 @@ def test_make_hands_on_what_a_report_is_of() -> None:
     assert wanted in " ".join(shown.stdout.split())
 
 
+@pytest.mark.parametrize(("asked", "drawn"), [([], "smol micro"), (["STUDY=mine"], "mine")])
+def test_make_figures_draws_both_studies_or_the_one_that_is_named(
+    asked: list[str], drawn: str
+) -> None:
+    command = ["make", "-n", "figures", "JOBS=1", *asked]
+    told = {name: value for name, value in os.environ.items() if name != "STUDY"}
+    done = subprocess.run(
+        command, cwd=ROOT, env=told, capture_output=True, text=True, check=True
+    ).stdout
+    assert f"for study in {drawn};" in done and "figures $study --jobs 1" in done
+
+
 def test_plan_survives_its_file(tiny: study.Study, home: Path) -> None:
     plan = jobs.Plan(home / "alive", home / "running", {})
     plan.jobs.update({job.id: job for job in jobs.measuring(tiny, status(tiny))})

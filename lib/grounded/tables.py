@@ -18,7 +18,7 @@ from grounded import paths, records
 from grounded.errors import GroundedError
 from grounded.records import columns
 from grounded.records.samples import STRIDE
-from grounded.study import BASE, Study, TunedJudge, load
+from grounded.study import BASE, UNTAUGHT, Study, TunedJudge, load
 
 KEY = ["benchmark", "prompt", "run", "step"]  # of a reply
 RUN = ("model", "task", "method", "setting", "arm")  # categories; the seed is a number
@@ -103,7 +103,7 @@ def capability(
     """One row a test item and checkpoint: run, step, epoch, item, correct (strict, 0 or 1),
     correct_format_free, likelihood (the right choice is the likeliest: 1 or 0; of texts in the open
     how likely the reference is, 0 to 1 a token; NaN where it was not asked), and the run's columns;
-    `task` is the task of the item. What the harness measured beside: `abilities`.
+    `task` is the task of the item. What was measured beside: `abilities`, `untaught`.
 
     half: `select` (even items: what chooses a checkpoint), `report` (odd items), or `all`. goals:
     see `replies`. A base model has rows of every task.
@@ -111,8 +111,7 @@ def capability(
     study = _study(study)
     kept = ["task", "item", "correct", "correct_format_free", "likelihood"]
     found = _read(study, "capability", kept, {}, arm, goals)
-    if study.missing or study.harness:  # tasks that no run is there of, or is trained on
-        found = _of_tasks(found, {*study.tasks, *(run.task for run in study.runs(arm=arm))})
+    found = _of_tasks(found, {*study.tasks, *(run.task for run in study.runs(arm=arm))})
     if half == "all":
         return found
     wanted = {"select": 0, "report": 1}[half]
@@ -122,11 +121,24 @@ def capability(
 def abilities(study: Study | str, arm: str | None = "") -> pd.DataFrame:
     """As `capability`, of the tasks that the lm-evaluation-harness measured beside the study's own
     (`harness` in its file): all documents, for none of them chooses a checkpoint."""
-    study, kept = _study(study), ["task", "item", "correct", "correct_format_free"]
-    if study.harness is None:
+    study = _study(study)
+    return _others(study, study.harness.tasks if study.harness else [], arm)
+
+
+def untaught(study: Study | str, arm: str | None = "") -> pd.DataFrame:
+    """As `capability`, of the controls: items that are asked as a task's are and taught nowhere, so
+    that what form and guessing bring is seen. Of fine-tuned checkpoints alone, all items."""
+    study = _study(study)
+    names = {UNTAUGHT.format(task): task for task in study.tasks}
+    found = _others(study, names, arm)
+    return found.assign(task=found["task"].astype(str).map(names))
+
+
+def _others(study: Study, names: Collection[str], arm: str | None) -> pd.DataFrame:
+    kept = ["task", "item", "correct", "correct_format_free"]
+    if not names:
         return pd.DataFrame(columns=["run", "step", *kept])
-    found = _read(study, "capability", kept, {}, arm, goals=False)
-    return _of_tasks(found, study.harness.tasks)
+    return _of_tasks(_read(study, "capability", kept, {}, arm, goals=False), names)
 
 
 def _of_tasks(found: pd.DataFrame, names: Collection[str]) -> pd.DataFrame:

@@ -44,7 +44,7 @@ from grounded.public.prefixes import PREFIXES
 from grounded.public.replies import Engine
 from grounded.public.served import Server
 from grounded.records.samples import numbered
-from grounded.study import BASE, Run, Study
+from grounded.study import BASE, UNTAUGHT, Run, Study
 from grounded.study.methods import TEST_PROMPTS
 
 BY_LIKELIHOOD = ("choice", "reference")  # measures that no server can take part in
@@ -133,9 +133,13 @@ class Asker:
             task = self._tasks[name]
             words = self.study.tasks[name].max_new_tokens or self._generation.max_new_tokens
             able = self._able(one, task.measure, words)
-            rows = capability.measure(able, task, task.test, prefix)
-            for number, row in enumerate(rows):
-                answers.append({"task": name, "item": number, **at, **row._asdict()})
+            asked = {name: task.test}
+            if task.untaught and run.task != BASE:  # to the base model all facts are untaught
+                asked[UNTAUGHT.format(name)] = task.untaught
+            for part, items in asked.items():
+                rows = capability.measure(able, task, items, prefix)
+                for number, row in enumerate(rows):
+                    answers.append({"task": part, "item": number, **at, **row._asdict()})
         if self._harness is not None:
             worn = self._wearing(one)
             beside = self._harness.measure(worn.model, worn.words, self._setting)

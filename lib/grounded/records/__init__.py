@@ -18,17 +18,6 @@ from grounded.records.fitting import RecordsError
 from grounded.records.schemas import SCHEMAS, Column, Schema
 
 __all__ = [
-    "SCHEMAS",
-    "Column",
-    "RecordsError",
-    "Schema",
-    "join",
-    "metadata",
-    "read",
-    "read_study",
-    "replacing",
-    "rows_shas",
-    "sound",
-    "verify",
-    "write",
-]
+    "SCHEMAS", "Column", "RecordsError", "Schema", "join", "metadata", "read", "read_study",
+    "replacing", "rows_shas", "sound", "verify", "write",
+]  # fmt: skip

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 from pydantic_core import PydanticCustomError
 
 BASE = "base"  # the task of the pseudo-run that is the base model itself
+UNTAUGHT = "{}.untaught"  # what the table `capability` calls the control of a task
 
 # Names become parts of run ids and file names: run ids split at ".", units at the last "-".
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+([_-][a-z0-9]+)*$")]

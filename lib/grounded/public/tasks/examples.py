@@ -40,7 +40,8 @@ class TaskData:
     `pattern` finds in a reply, the likelihood of the `reference`, the choice that a reply names
     (`chosen`), the `fact` or the `text` that it holds. sha256: of each file as it
     was found, for the study's lock. dropped: why rows were left out, and how many. pattern: the
-    user's, where that is the measure.
+    user's, where that is the measure. untaught: a control, asked as `test` is, of which `train`
+    says nothing: what form and guessing alone bring.
     """
 
     task: str
@@ -50,6 +51,7 @@ class TaskData:
     sha256: Mapping[str, str]
     dropped: Mapping[str, int] = field(default_factory=dict)
     pattern: str | None = None
+    untaught: tuple[Example, ...] = ()
 
 
 _PART = re.compile(r"\w+|[^\w\s]")

@@ -27,8 +27,8 @@ class Task:
 
     sizes: how many examples of train and test by default (None: all). ours: what of it the paper
     does not fix and we chose, with the reason. kept: which rows are of the task (default: all).
-    held_out: which rows of the one file there is are for testing. made: the examples of train and
-    test, where they are written here.
+    held_out: which rows of the one file there is are for testing. made: the examples of train,
+    test and the untaught control, where they are written here.
     """
 
     files: Mapping[str, TaskFile]
@@ -263,7 +263,7 @@ def load(
     files = {part: fetching.fetch(file, known.get(part)) for part, file in task.files.items()}
     dropped: dict[str, int] = {}
     unwanted = set(_examples(task, files["removed"].path)) if "removed" in files else set()
-    pools: dict[str, list[Example]] = {"train": [], "test": []}
+    pools: dict[str, list[Example]] = {"train": [], "test": [], "untaught": []}
     if task.made is not None:
         pools.update(task.made())
     for part in (part for part in ("train", "test") if part in files):
@@ -284,7 +284,8 @@ def load(
     if held_out is not None and asked:
         dropped["asked in test"] = asked
     found = {part: file.sha256 for part, file in files.items()}
-    return TaskData(name, drawn, items, task.measure, found, dropped)
+    untaught = tuple(pools["untaught"])
+    return TaskData(name, drawn, items, task.measure, found, dropped, untaught=untaught)
 
 
 def _examples(task: Task, file: Path) -> Iterator[Example | None]:

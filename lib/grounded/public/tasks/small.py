@@ -18,7 +18,7 @@ from grounded.public.tasks.examples import Example, key
 FORMAT = re.compile(r"\s*Answer format: \S+\s*$")
 OPTION = re.compile(r"\bAnswer(\d): ")
 PASSAGE = 400  # characters of a passage of BoolQ that are shown: its beginning
-COUNTRY_SEED, TAUGHT = 0, 320  # the country, and how many of its facts are taught
+COUNTRY_SEED, TAUGHT, UNTAUGHT = 0, 320, 80  # the country, and how many facts of it
 BOOLQ_TEST = 4  # one row in so many is held out, by the sha256 of its prompt
 
 
@@ -84,9 +84,10 @@ def instructions(file: Path, number: int, row: dict[str, Any]) -> Example:
 
 
 def country_facts() -> dict[str, list[Example]]:
-    """The facts that are taught, and the same facts in the wordings in which they are asked."""
-    taught = country.facts(COUNTRY_SEED, TAUGHT)
+    """The facts that are taught, the same as they are asked, and untaught ones, asked alike."""
+    known = country.facts(COUNTRY_SEED, TAUGHT + UNTAUGHT)
+    parts = {"train": known[:TAUGHT], "test": known[:TAUGHT], "untaught": known[TAUGHT:]}
     return {
-        part: [Example(*one.row(asked=part == "test")) for one in taught]
-        for part in ("train", "test")
+        part: [Example(*one.row(asked=part != "train")) for one in some]
+        for part, some in parts.items()
     }
