@@ -49,6 +49,24 @@ def test_the_layout_of_the_picture_holds_for_every_form(
     assert kept == {"probe.png", "probe.svg", "probe.csv"}
 
 
+def test_a_last_bit_changes_no_file(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """16.04375 lies halfway at six digits; a sum in another order gives a neighbour of it."""
+    monkeypatch.setenv("GROUNDED_HOME", str(tmp_path))
+    kept = []
+    for towards in (0.0, 100.0):
+        number = np.nextafter(16.04375, towards)
+        plot.theme()
+        drawn, axes = plt.subplots(figsize=(2, 2))
+        axes.plot([0, number], [0, 1], "o-")
+        axes.set_position((0.2, np.nextafter(0.2, towards), 0.7, 0.7))
+        save.figure(drawn, study, "probe", pd.DataFrame({"x": [number]}), "a probe")
+        kept.append({file.name: file.read_bytes() for file in paths.figures("synthetic").iterdir()})
+        assert save.rounded(number) == save.rounded(16.04375)
+    assert kept[0] == kept[1]
+
+
 def test_the_users_style_leaves_no_mark(
     study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

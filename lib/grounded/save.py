@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 DPI = 250  # of the picture that is kept
 PAGE_DPI = 150  # of its copy in the notebook
+_PART = re.compile(r"\b[mp][0-9a-f]{10}\b")  # of an SVG: a marker, a clipping path
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -50,6 +52,7 @@ def figure(drawn: Figure, study: Study | str, name: str, data: pd.DataFrame, alt
     drawn.set_layout_engine(None)  # the one of the picture holds for its other form
     with records.replacing(path.with_suffix(".svg")) as file:
         drawn.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+        file.write_text(_named(file.read_text(encoding="utf-8")), encoding="utf-8")
     _csv(data, path.with_suffix(".csv"))
     return shown
 
@@ -130,7 +133,19 @@ def inputs(study: Study, tables: Iterable[str], notebook: str) -> dict[str, str]
 
 def _csv(data: pd.DataFrame, path: Path) -> None:
     with records.replacing(path) as file:
-        data.to_csv(file, index=False, float_format="%.6g", lineterminator="\n")
+        data.to_csv(file, index=False, float_format=_short, lineterminator="\n")
+
+
+def _short(number: float, digits: int = 6) -> str:
+    """A number at so many digits. It is rounded at twelve first: of what lies halfway, as 16.04375
+    does, the last bit would decide, and that changes from one process to the next."""
+    return f"{float(f'{number:.12g}'):.{digits}g}"
+
+
+def _named(svg: str) -> str:
+    """The same picture with its parts named in order: Matplotlib's names change with a last bit."""
+    names = {name: f"{name[0]}{n}" for n, name in enumerate(dict.fromkeys(_PART.findall(svg)))}
+    return _PART.sub(lambda found: names[found[0]], svg)
 
 
 def rounded(value: Any, digits: int = 6) -> Any:
@@ -146,7 +161,7 @@ def rounded(value: Any, digits: int = 6) -> Any:
     if isinstance(value, int | np.integer):
         return int(value)
     if isinstance(value, float | np.floating):
-        return float(f"{value:.{digits}g}") + 0.0 if math.isfinite(value) else None
+        return float(_short(float(value), digits)) + 0.0 if math.isfinite(value) else None
     return value
 
 

@@ -16,7 +16,7 @@ class LeftOutError(Exception):
 class Sizes:
     """How much work a turn is."""
 
-    turns: int = 2
+    turns: int = 3  # the first also warms up
     prompts: int = 80  # one batch of the study
     alone: int = 16  # of them, asked one by one
     new_tokens: int | None = None  # of a reply; None: as the study says
