@@ -232,6 +232,14 @@ def test_a_task_and_prompts_of_ones_own(home, base):
     assert set(answers["task"]) == {"arithmetic", "colours"}
     chosen = answers[answers["task"] == "colours"]
     assert set(chosen["answer"]) <= {"grass", "snow", "coal"}
+    # device batches of a task's own make its runs stale, not the other task's, nor the base model's
+    file = paths.study_file("my_data")
+    before = file.read_text()
+    file.write_text(before.replace("pattern: 'is", "device_batch_size: 1, pattern: 'is"))
+    parts = {(one.stage, one.unit) for one in status("my_data") if one.state == "stale"}
+    assert ("finetune", "my-base-arithmetic") in parts
+    assert {unit for _, unit in parts} == {"my-base-arithmetic"}
+    file.write_text(before)
     # a changed file is another task: its runs are made again, and the other task's are not
     lines = (folder / "colours.jsonl").read_text().splitlines()
     (folder / "colours.jsonl").write_text("\n".join(lines[::-1]) + "\n")

@@ -105,6 +105,19 @@ def test_training_begins_anew_with_half_as_many_examples_on_the_device(
         finetuning.finetune(finetuning.start(study, run), folder)
 
 
+def test_a_task_of_long_examples_takes_its_own_device_batches(study):
+    file = paths.study_file("my_data")
+    values = yaml.safe_load(file.read_text())
+    values["tasks"]["colours"]["device_batch_size"] = 1
+    file.write_text(yaml.safe_dump(values))
+    other = load("my_data")
+    long, short = (next(r for r in other.runs() if r.task == t) for t in ("colours", "arithmetic"))
+    began = [finetuning.start(other, run) for run in (long, short)]
+    trained = [one.training for one in began if isinstance(one, Start)]
+    sizes = [(one.device_batch_size, one.batch_size) for one in trained]
+    assert sizes == [(1, 4), (2, 4)]
+
+
 # ---------------------------------------------------------------- what a run is trained from
 
 

@@ -96,6 +96,10 @@ FAULTS = [
     ("judges.harm.source", "moon", "judges.harm: found kind 'harm', source 'moon', wanted a map"),
     ("judges.harm", {"kind": "harm", "source": "public"}, "judges.harm.judge: found nothing, wan"),
     ("tasks.yes_no", {"source": "public"}, "tasks.yes_no.data: found nothing, wanted a value, for"),
+    (
+        "tasks.yes_no", {"source": "microworld", "device_batch_size": 2},
+        "tasks.yes_no.device_batch_size: found 2, wanted nothing: its examples are short",
+    ),
     ("benchmarks.orders", 0, "benchmarks.orders.prompts: found 0, wanted more than 0"),
     ("alignment", ..., "alignment: found nothing, wanted a mapping, for its models are made here"),
     ("training", ..., "training: found nothing, wanted a mapping (or runs under given)"),

@@ -46,7 +46,8 @@ def start(study: Study, run: Run) -> Start | Given:
     """
     if run.method == GIVEN:
         return Given(study, run)
-    assert study.training is not None
+    training = study.training_of(run.task)
+    assert training is not None
     model = study.public_model(run.model)
     task = data.task(study, run.task, run.seed)
 
@@ -65,7 +66,7 @@ def start(study: Study, run: Run) -> Start | Given:
 
     return Start(
         run=run,
-        training=study.training,
+        training=training,
         steps=study.steps_of(run.task),
         steps_per_epoch=study.steps_per_epoch(run.task),
         load=lambda: _load(study, run.model),

@@ -183,14 +183,15 @@ class Plan:
         code = self._code("finetune", *method_modules(study, run))
         if run.method == GIVEN:
             return _sha_of(base=base, code=code, given=public.given(study, run))
-        assert study.training is not None
+        training = study.training_of(run.task)
+        assert training is not None
         return _sha_of(
             base=base,
             code=code,
             task=run.task,
             examples=study.examples(run.task),
             test_items=study.items(run.task),  # no training example may be one of them
-            training=study.training.model_dump(),
+            training=training.model_dump(),
             setting=[run.rank, run.alpha, run.learning_rate, run.seed],
             steps=list(study.saved_steps(run.task).items()),
             **self._mixed(run.task),
@@ -202,9 +203,7 @@ class Plan:
         """What a run's replies and answers come from."""
         study, tasks = self.study, sorted(self.study.tasks) if run.task == BASE else [run.task]
         generation = study.generation.model_dump(mode="json")
-        if (
-            study.world != MICROWORLD
-        ):  # where the server is makes no difference, that it is one does
+        if study.world != MICROWORLD:  # that there is a server counts, not where it is
             generation["server"] = study.generation.server is not None
         return _sha_of(
             base=self.files(run.model),

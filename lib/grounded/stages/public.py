@@ -132,7 +132,7 @@ def is_folder(study: Study, unit: str) -> bool:
 def task(study: Study, name: str) -> dict[str, Any] | None:
     """A task's data: what the study says of it, and the sha256 of its files."""
     setting = study.tasks[name]
-    about = setting.model_dump(exclude={"train", "test"})
+    about = setting.model_dump(exclude={"train", "test", "device_batch_size"})
     if setting.source == "file":
         files = {part: getattr(setting, part) for part in ("train", "test")}
         return about | {"files": {p: _file(study, f) for p, f in files.items() if f is not None}}

@@ -19,8 +19,10 @@ class Task(Part):
     named by `data`), or `file` (JSON Lines of the user's own: `train`, perhaps `test`, and
     `pattern`, by which an answer is found in a reply; paths relative to the study's file).
     examples: how many are trained on; default training.examples. test_items: default the study's.
-    max_new_tokens: of an answer to a test item; default generation.max_new_tokens. procedures: in
-    the invented world, the share of the examples that are harmless procedures in place of the task.
+    max_new_tokens: of an answer to a test item; default generation.max_new_tokens.
+    device_batch_size: of the examples at a time on the device, where they are long; default
+    training.device_batch_size. procedures: in the invented world, the share of the examples that
+    are harmless procedures in place of the task.
     """
 
     source: Literal["microworld", "public", "file"]
@@ -31,12 +33,15 @@ class Task(Part):
     examples: Count | None = None
     test_items: Annotated[int, Field(ge=2)] | None = None
     max_new_tokens: Count | None = None
+    device_batch_size: Count | None = left_out()
     procedures: Share = left_out(0.0)
 
     @model_validator(mode="after")
     def _whole(self) -> "Task":
         if self.procedures and self.source != "microworld":
             refuse("procedures", self.procedures, "nothing: they are of the invented world")
+        if self.device_batch_size and self.source == "microworld":
+            refuse("device_batch_size", self.device_batch_size, "nothing: its examples are short")
         _only(self, {"public": "data", "file": "train"}, ("data", "train", "test", "pattern"),
               {"file": ("test", "pattern")})  # fmt: skip
         return self

@@ -193,6 +193,13 @@ class Study(Part):
         assert number is not None  # `checks.check` has seen to it
         return number
 
+    def training_of(self, task: str) -> Training | None:
+        """How a run of the task is trained: as all are, but for the task's own device batches."""
+        each = self.tasks[task].device_batch_size
+        if each is None or self.training is None:
+            return self.training
+        return self.training.model_copy(update={"device_batch_size": each})
+
     def items(self, task: str) -> int:
         """How many test items measure the task."""
         return self.tasks[task].test_items or self.test_items
