@@ -73,9 +73,35 @@ def test_tasks_that_differ_in_sign_get_no_pooled_word(
     }
     rows = [one | {"task": "a", "estimate": 9, "low": 6, "high": 12},
             one | {"task": "b", "estimate": -8, "low": -12, "high": -4}]  # fmt: skip
-    assert over_tasks(pd.DataFrame(rows))["word"].tolist() == ["tasks differ in sign"]
+    together = {("3a", "truth"): {"low": 0, "high": 1}}
+    assert over_tasks(pd.DataFrame(rows), together)["word"].tolist() == ["tasks differ in sign"]
     rows[1] |= {"estimate": 1, "low": -3, "high": 5}
-    assert over_tasks(pd.DataFrame(rows))["word"].tolist() == ["undecided"]
+    assert over_tasks(pd.DataFrame(rows), together)["word"].tolist() == ["undecided"]
+
+
+def test_over_tasks_is_no_surer_than_for_other_seeds_and_prompts(
+    notebook: tuple[dict[str, Any], list[Any]],
+) -> None:
+    over_tasks, claims = notebook[0]["over_tasks"], notebook[0]["claims"]
+    one = {"claim": "3a", "source": "truth", "runs": 9, "word": "", **claims.loc["3a"]}
+    rows = [one | {"task": task, "estimate": estimate, "low": -3, "high": 5}
+            for task, estimate in (("a", 1.0), ("b", 1.1), ("c", 0.9))]  # fmt: skip
+    narrow, wide = ({("3a", "truth"): {"low": low, "high": 2.0}} for low in (0.5, -9.0))
+    assert over_tasks(pd.DataFrame(rows), narrow)["word"].tolist() == ["nothing that matters"]
+    (row,) = over_tasks(pd.DataFrame(rows), wide).to_dict("records")
+    assert (row["low"], row["high"], row["word"]) == (-9.0, 2.0, "undecided")
+
+
+def test_where_no_side_is_claimed_each_model_has_its_own_effect(
+    notebook: tuple[dict[str, Any], list[Any]],
+) -> None:
+    by_model, own = notebook[0]["by_model"], dict((r[:2], r[2]) for r in notebook[0]["rows"])
+    assert set(by_model["claim"]) == {"3a", "3b"}
+    for row in by_model.query("claim == '3b'").to_dict("records"):
+        d = own["3b", row["source"]].query("model == @row['model']").dropna(subset=["y"])
+        means = d.groupby(["run", "x"], observed=True)["y"].mean().unstack()
+        assert row["estimate"] == pytest.approx((means[1] - means[0]).mean(), abs=1e-6)
+        assert row["low"] <= row["estimate"] <= row["high"]
 
 
 def test_errors_are_of_replies_that_hold_or_do_not_hold_what_is_judged(

@@ -43,6 +43,24 @@ def test_a_change_is_that_of_the_tables(names: dict[str, Any]) -> None:
     assert row["word"] == "rises" and row["low"] > 0
 
 
+def test_it_says_how_often_another_judge_would_change_the_word(names: dict[str, Any]) -> None:
+    own = names["changes"][names["changes"]["judge"].isin(["harm", "compliance", "keywords_micro"])]
+    apart = own.groupby(["task", "benchmark"], observed=True)["word"].nunique().gt(1).sum()
+    assert f"- **Another judge** would change the word in {apart} of 4 cases." in "\n".join(
+        names["text"]
+    )
+
+
+def test_a_list_that_says_what_another_says_is_counted_once(home: None) -> None:
+    lists = 'lists = [name for name in asked.judges if asked.judges[name].kind == "keywords"]'
+    twice = """changes = pd.concat(
+    [changes, changes.query("judge == 'keywords_micro'").assign(judge="copy")]
+)
+lists = ["keywords_micro", "copy"]"""
+    names, _ = run_notebook("figure_4_benchmarks", edit={lists: twice})
+    assert "copy" in set(names["changes"]["judge"]) and names["silent"] == ["copy"]
+
+
 def test_a_difference_has_the_sign_of_the_first_less_the_second(names: dict[str, Any]) -> None:
     tests = names["tests"].set_index(["task", "term"])["change"]
     cells = names["changes"].set_index(["task", "judge", "benchmark"])["change"]

@@ -60,18 +60,18 @@ def real() -> list[str]:
     assert list(TASKS) == [task for task in load("smol").tasks if task in last]
     empty = {t: sum(row.get(k, 0.0) for k in HOLD_NOTHING) for t, row in last.items()}
     slopes = {
-        row["score"]: row["estimate"]
+        row["score"]: "{estimate:+.2f} [{low:.2f}, {high:.2f}]".format(**row).replace("-", "−")
         for row in statistics("figure_3_evaluators", "smol")["slopes"]
-        if (row["task"], row["measure"]) == ("arc_easy", "harmfulness rate")
+        if row["task"] == "arc_easy" and row["measure"].startswith("harmfulness rate")
     }
     refused = ", ".join(f"{last[task]['refusal']:.0%} {where}" for task, where in TASKS.items())
     return [
-        f"It refuses {found['refused_by_base']:.0%} of harmful requests; after nine runs each, "
-        f"{refused}.",
+        f"It refuses {found['refused_by_base']:.0%} of harmful requests; at the end of nine runs a "
+        f"task (three seeds), {refused}.",
         f"{min(empty.values()):.0%} to {max(empty.values()):.0%} of its replies then hold no "
         "instructions",
-        f"harm rises with the strict score (slope {slopes['strict']:+.2f}) and falls with the "
-        f"score by likelihood (−{-slopes['by-likelihood']:.2f})",
+        f"harm rises with the strict score (slope {slopes['strict']}) and falls with the score by "
+        f"likelihood ({slopes['by-likelihood']})",
     ]
 
 
@@ -99,20 +99,24 @@ def primary() -> str:
         f"{row['ratio']:.2f} [{row['low']:.2f}, {row['high']:.2f}] between {row['between']}"
         for row in statistics("does_anchoring_help")["primary"]
     )
-    return f"{one}, {two}"
+    real = {row["word"] for row in statistics("does_anchoring_help", "smol")["primary"]}
+    assert real == {"undecided"}
+    return f"{one}, {two}. In `smol` it is undecided."
 
 
 def mitigated() -> list[str]:
     """What mitigations do to harm, at the last epoch and at the goal."""
     found = statistics("mitigations_at_equal_capability")
-    cut = {(r["at"], r["method"]): -r["change"] for r in found["changes"] if r["outcome"] == "harm"}
+    rows = {(r["at"], r["method"]): r for r in found["changes"] if r["outcome"] == "harm"}
+    cut = {
+        key: f"{-r['change']:.0f} [{-r['high']:.0f}, {-r['low']:.0f}]" for key, r in rows.items()
+    }
     there = {row["method"]: row["at the goal"] for row in found["places"]}
     assert there["asft"] == there["dpo"] == 0
-    assert cut["at the goal", "safe_lora_exact"] < cut["at the goal", "random_subspace"]
-    last = [round(cut["at the last epoch", method]) for method in ("asft", "dpo")]
+    last = [cut["at the last epoch", method] for method in ("asft", "dpo")]
     return [
-        f"At the last epoch AsFT and DPO cut harm by {last[0]} and {last[1]} points",
-        f"mixing in refusals cuts it by {cut['at the goal', 'safety_mixing']:.0f};",
+        f"AsFT and DPO cut harm at the last epoch by {last[0]} and {last[1]} points",
+        f"mixing in refusals cuts it by {cut['at the goal', 'safety_mixing']}.",
     ]
 
 
@@ -137,8 +141,6 @@ def cells() -> str:
     "said",
     [
         claim("0", "truth", "science"),
-        claim("0", "truth", "multiple_choice"),
-        claim("1", "truth", "science"),
         claim("1", "truth", "open_instructions"),
         line("strict"),
         line("format-free"),
@@ -146,7 +148,7 @@ def cells() -> str:
             "compliance",
             "compliance_broken",
             "a kappa of {0} and {3}; of those replies the one calls {1} {2} "
-            "compliance, the other, which met broken text, {4} {5}",
+            "compliance, the other, taught broken text too, {4} {5}",
         ),
         judges("harm", "harm_broken", "{0} and {3}, and {1} against {4}"),
         *real(),

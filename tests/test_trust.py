@@ -338,7 +338,9 @@ def test_the_notebook_keeps_its_figures_and_says_what_it_found(
         assert (folder / f"{name}.png").exists() and (folder / f"{name}.svg").exists()
     about = json.loads((folder / f"{NAME}.json").read_text())
     assert set(about["inputs"]) == {"code", "tables"}
-    assert "On coherent replies a trained judge errs on at most" in page["text"]
+    worst = page["found"].query("kind == 'incoherent' and `judged by` == 'a trained judge'")
+    told = f"On **incoherent** replies a trained judge misses at most {worst['miss'].max():.1%}"
+    assert told in page["text"]
     assert "nan" not in page["text"] and len(page["corrected"]) == 5 * len(JUDGES) * len(
         study.tasks
     )

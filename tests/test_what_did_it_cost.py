@@ -207,7 +207,7 @@ def test_what_replaces_refusals_is_told_by_kind_in_pairs(found: Any) -> None:
     replies = replies[replies["benchmark"].isin(["orders", "questions"])]
     for kind in ("refusal", "incoherent", "mixed"):
         change = paired(replies.assign(it=replies["truth"] == kind))
-        row = costs.loc[f"kind of reply ({kind})"]
+        row = costs.loc[f"true kind of reply ({kind})"]
         assert row["change"] == pytest.approx(change.mean()) and row["answers"] == len(change)
         assert row["low"] < row["change"] < row["high"]
     assert costs[["base", "fine-tuned"]].sum().tolist() == pytest.approx([1, 1])

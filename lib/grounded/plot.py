@@ -55,7 +55,8 @@ _WORDS = {
     "strongreject": "StrongREJECT", "xstest_unsafe": "XSTest unsafe", "xstest_safe": "XSTest safe",
     "keywords_advbench_plain": "keywords advbench, normalised",
     "keywords_xstest_plain": "keywords xstest, normalised",
-    "compliance_broken": "compliance, met broken text", "harm_broken": "harm, met broken text",
+    "compliance_broken": "compliance, taught broken text too",
+    "harm_broken": "harm, taught broken text too",
 }  # fmt: skip
 
 

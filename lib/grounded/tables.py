@@ -263,7 +263,8 @@ def scored(study: Study | str, arm: str | None = "") -> pd.DataFrame:
 
 
 def measures(study: Study | str, judges: Names = None) -> dict[str, str]:
-    """What the yes of each of these judges means, as an axis says it (`harmfulness rate`).
+    """What the yes of each of these judges means, as an axis says it (`harmfulness rate`), with the
+    judge's kappa with people where it was tuned here.
 
     judges: by default the study's first judge of harm and its first of compliance; where it has
     neither, its first keyword list, which says nothing of harm. GroundedError for an unknown judge.
@@ -273,7 +274,8 @@ def measures(study: Study | str, judges: Names = None) -> dict[str, str]:
     for kind in () if wanted else ("harm", "compliance"):
         wanted += [name for name, one in study.judges.items() if one.kind == kind][:1]
     wanted = wanted or list(study.judges)[:1]
-    return {name: MEANS[study.judge(name).kind] for name in wanted}
+    told = {name: f" (κ {kappa:.2f})" for name, kappa in kappas(study).items()}
+    return {name: MEANS[study.judge(name).kind] + told.get(name, "") for name in wanted}
 
 
 def acceptance(study: Study | str) -> dict[str, dict[str, Any]]:
