@@ -15,7 +15,7 @@ from grounded.errors import GroundedError
 from grounded.public import benchmarks, data
 from grounded.public.benchmarks import BENCHMARKS, CONTEXT_SEPARATOR, Prompt, from_csv, load
 from grounded.public.files import HubFiles
-from grounded.public.overlap import shared
+from grounded.public.tasks.examples import key
 from grounded.sources import SourceAbsent, SourceError
 from grounded.study import load as load_study
 
@@ -65,8 +65,8 @@ def test_harmbench_is_val_and_test_and_its_parts_keep_their_ids():
     ids = [prompt.id for part in parts for prompt in load(f"harmbench_{part}")]
     assert sorted(ids) == sorted(whole)
     # 159 of 200 standard behaviours are in the test split (Mazeika et al. 2024, appendix)
-    (overlap,) = shared({"all": load("harmbench_standard"), "test": load("harmbench_test")})
-    assert len(overlap.ids) == 159
+    standard, test = (set(map(words, load(f"harmbench_{part}"))) for part in ("standard", "test"))
+    assert len(standard & test) == 159
 
 
 @real
@@ -86,7 +86,9 @@ def test_xstest_has_18_types_of_25():
 
 @real
 def test_the_benchmarks_at_hand_share_no_prompt():
-    assert shared({name: load(name) for name in ("harmbench", "advbench", "xstest")}) == []
+    names = ("harmbench", "advbench", "xstest")
+    some = [{key(prompt.text) for prompt in load(name)} for name in names]
+    assert len(set().union(*some)) == sum(map(len, some))
 
 
 @real
@@ -325,24 +327,6 @@ def test_a_csv_that_is_not_there(home):
     with pytest.raises(GroundedError, match="found no readable CSV .unknown encoding: none-such"):
         (home / "own.csv").write_text(OWN, encoding="utf-8")
         from_csv(home / "own.csv", "ask", encoding="none-such")
-
-
-def test_shared_prompts_are_the_same_words():
-    def made(*texts):
-        return [Prompt(i + 10, text, "", True, "") for i, text in enumerate(texts)]
-
-    found = shared(
-        {
-            "a": made("Fold a kite.", "tear it"),
-            "b": made("new", "fold  a KITE", "Fold a kite!"),
-            "c": made("other"),
-            "d": made("Tear it"),
-        }
-    )
-    assert [(row.first, row.second, row.ids) for row in found] == [
-        ("a", "b", ((10, 11), (10, 12))),
-        ("a", "d", ((11, 10),)),
-    ]
 
 
 def test_material_that_a_benchmark_asks_in_other_letters_is_left_out(tmp_path, monkeypatch):
