@@ -13,7 +13,7 @@ from grounded import fingerprint, loading, sources
 from grounded.errors import GroundedError
 from grounded.public.files import HubFiles, hub_folder
 from grounded.public.judges import harmbench, sorry_bench, strongreject, templates, wildguard
-from grounded.public.judges.base import MINIMUM_MASS, PublicJudge, Settings
+from grounded.public.judges.base import MINIMUM_MASS, PublicJudge
 from grounded.public.judges.granite_guardian import GraniteGuardian
 from grounded.public.judges.llama_guard import LlamaGuard
 from grounded.public.judges.prompted import Prompted
@@ -29,7 +29,6 @@ __all__ = [
     "Prompted",
     "PublicJudge",
     "Qwen3Guard",
-    "Settings",
     "load",
     "own",
 ]
