@@ -148,9 +148,7 @@ def test_the_batch_is_halved_until_it_fits(monkeypatch, capsys):
     assert engine.reply(prompts(10), HOW) == reference(wordy(), prompts(10))
     assert tried == [10, 5, 5]
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1 and lines[0].endswith(
-        "no memory for 10 prompts at a time; goes on with 5"
-    )
+    assert len(lines) == 1 and lines[0].endswith(": found no memory; goes on with 5 at a time")
     assert engine.reply(prompts(3), HOW) == reference(wordy(), prompts(3))
     assert tried[3:] == [3] and engine.batch_size == 5
 
@@ -170,7 +168,7 @@ def test_replies_that_are_done_outlive_the_memory(monkeypatch):
 def test_a_prompt_that_does_not_fit_alone_is_one_line(monkeypatch):
     engine = Engine(wordy(), tiny.tokenizer(), batch_size=2)
     limited(engine, monkeypatch, most=0)
-    with pytest.raises(GroundedError, match="prompt 1: found no memory on cpu for it alone") as e:
+    with pytest.raises(GroundedError, match="found no memory for one text alone, wanted") as e:
         engine.reply(["w1", "w1 w2 w3"], HOW)
     assert "\n" not in str(e.value) and "w2" not in str(e.value)
 
