@@ -24,8 +24,8 @@ from transformers import (
 
 from grounded.errors import GroundedError
 from grounded.generate import Reply
-from grounded.public import adapters, devices, memory, weights
-from grounded.public.asking import Asking, in_order
+from grounded.public import adapters, memory
+from grounded.public.asking import Asking
 from grounded.public.greedy import greedy
 
 
@@ -68,18 +68,14 @@ class Engine:
         if adapter is not None:
             self._worn = adapters.put_on(self._model, adapter)
 
-    def reply(self, prompts: Sequence[str], how: Asking, **more: Any) -> list[Reply]:
-        """The reply to each prompt, in the given order; all else as `replies`."""
-        return in_order(self.replies(prompts, how, **more))
-
-    def replies(
+    def reply(
         self,
         prompts: Sequence[str],
         how: Asking,
         continuous: ContinuousBatchingConfig | None = None,
         label: str | None = None,
-    ) -> Iterator[tuple[int, Reply]]:
-        """(place of the prompt, its reply), as batches are done, the longest prompts first.
+    ) -> list[Reply]:
+        """The reply to each prompt, in the given order; the longest prompts are asked first.
 
         Each prompt is asked as a chat of one user turn. Special tokens that a reply holds stay in
         its text, but for the one that ends it. continuous: transformers' continuous batching with
@@ -92,10 +88,9 @@ class Engine:
         if how.temperature > 0:
             torch.manual_seed(how.seed)
         found = self._continuous(rows, how, continuous) if continuous else self._batches(rows, how)
-        with tqdm(total=len(rows), desc=label, disable=label is None, file=sys.stderr) as bar:
-            for place, tokens in found:
-                yield place, self._read(tokens)
-                bar.update()
+        shown = tqdm(found, label, len(rows), disable=label is None, file=sys.stderr)
+        said = {place: self._read(tokens) for place, tokens in shown}
+        return [said[place] for place in range(len(rows))]
 
     def _tokens(self, prompt: str, how: Asking) -> list[int]:
         text = self._tokenizer.apply_chat_template(
@@ -197,21 +192,6 @@ class Engine:
             pad_token_id=self._tokenizer.pad_token_id,
             **drawn,
         )
-
-
-def load(
-    folder: Path,
-    device: torch.device | None = None,
-    dtype: torch.dtype | None = None,
-    batch_size: int = 64,
-) -> Engine:
-    """An engine on the model and tokenizer of a folder; by default as `devices.best` says.
-
-    GroundedError for a folder that is missing, half-written or without a chat template.
-    """
-    best_device, best_dtype = devices.best()
-    model, tokenizer = weights.load(folder, dtype or best_dtype)
-    return Engine(model.to(device or best_device), tokenizer, batch_size)
 
 
 def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
