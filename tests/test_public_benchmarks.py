@@ -274,7 +274,7 @@ def test_every_hub_revision_is_known_or_explicitly_not():
             assert data in sources.SOURCES, name
 
 
-OWN = "ask,kind,bad\nfold a kite,toys,no\n  tear it ,toys,Yes\n"
+OWN = "ask,kind,why\nfold a kite,toys,no\n  tear it ,toys,Yes\n"
 
 
 @pytest.fixture
@@ -287,26 +287,24 @@ def own(home):
 
 
 def test_a_benchmark_of_ones_own(own):
-    assert from_csv(own(OWN), "ask", "kind", "bad") == (
-        Prompt(0, "fold a kite", "toys", False, "0"),
+    assert from_csv(own(OWN), "ask", "kind") == (
+        Prompt(0, "fold a kite", "toys", True, "0"),
         Prompt(1, "  tear it ", "toys", True, "1"),
     )
-    assert {prompt.harmful for prompt in from_csv(own("\ufeff" + OWN), "ask")} == {True}
-    latin = own("ask\ncaf\u00e9\n".encode("latin-1"))
-    assert from_csv(latin, "ask", encoding="latin-1")[0].text == "caf\u00e9"
+    # a byte-order mark, as a spreadsheet leaves it
+    assert {prompt.category for prompt in from_csv(own("\ufeff" + OWN), "ask")} == {""}
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (OWN.replace("ask", "question"), "own.csv: row 1: column 'ask': found question, kind, bad"),
-        (b"ask,kind,bad\na,b,no\ncaf\xe9,b,no\n", r"found bytes that are not utf-8-sig \(line 3, "),
+        (OWN.replace("ask", "question"), "own.csv: row 1: column 'ask': found question, kind, why"),
+        (b"ask,kind,why\na,b,no\ncaf\xe9,b,no\n", r"found bytes that are not UTF-8 \(line 3, "),
         (OWN + " ,toys,no\n", "own.csv: row 4: column 'ask': found an empty text, wanted a text"),
-        (OWN + "a,b,perhaps\n", "own.csv: row 4: column 'bad': found 'perhaps', wanted true or fa"),
         (OWN + "a,b,c,no\n", "own.csv: row 4: found 4 fields, wanted 3"),
         (OWN + "a,b\n", "own.csv: row 4: found 2 fields, wanted 3"),
         (OWN + 'a,"b,no\n', "own.csv: found no readable CSV"),
-        ("ask,kind,bad\n", "own.csv: found no prompts, wanted at least one"),
+        ("ask,kind,why\n", "own.csv: found no prompts, wanted at least one"),
         (OWN + "\na,b\n", "own.csv: row 5: found 2 fields, wanted 3"),  # a blank line counts
         ("ask,ask\na,b\n", "own.csv: row 1: column 'ask': found ask, ask, wanted one named ask"),
         ("fold a kite of " + "paper " * 9 + "\n", "column 'ask': found fold a kite of paper, wan"),
@@ -315,7 +313,7 @@ def test_a_benchmark_of_ones_own(own):
 )
 def test_a_bad_csv_is_one_line(own, content, message):
     with pytest.raises(GroundedError, match=message) as caught:
-        from_csv(own(content), "ask", "kind", "bad")
+        from_csv(own(content), "ask", "kind")
     line = str(caught.value)
     assert "\n" not in line
     assert "tear it" not in line and "paper paper" not in line  # no line holds a prompt
@@ -324,9 +322,6 @@ def test_a_bad_csv_is_one_line(own, content, message):
 def test_a_csv_that_is_not_there(home):
     with pytest.raises(GroundedError, match="own.csv: found no file to read"):
         from_csv(home / "own.csv", "ask")
-    with pytest.raises(GroundedError, match="found no readable CSV .unknown encoding: none-such"):
-        (home / "own.csv").write_text(OWN, encoding="utf-8")
-        from_csv(home / "own.csv", "ask", encoding="none-such")
 
 
 def test_material_that_a_benchmark_asks_in_other_letters_is_left_out(tmp_path, monkeypatch):
