@@ -128,12 +128,9 @@ class PublicJudge(ABC):
         return tokens
 
 
-def shown(found: Iterable[T], name: str, number: int) -> Iterable[T]:
+def shown(found: Iterable[T], name: str, number: int) -> "tqdm[T]":
     """What a judge finds, as it comes; with a bar on stderr where that takes longer than DELAY."""
-    said: Iterable[T] = tqdm(
-        found, f"judge {name}", total=number, leave=False, file=sys.stderr, delay=DELAY
-    )
-    return said
+    return tqdm(found, f"judge {name}", total=number, leave=False, file=sys.stderr, delay=DELAY)
 
 
 def neutralise(text: str, marks: Sequence[str]) -> str:
