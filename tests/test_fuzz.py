@@ -122,7 +122,7 @@ def of_study(draw: Any, home: Path) -> None:
 
 
 def of_prompts(draw: Any, home: Path) -> None:
-    rows: list[list[str]] = [["prompt", "kind", "harmful"], ["fold a kite", "a", "yes"],
+    rows: list[list[str]] = [["prompt", "kind", "why"], ["fold a kite", "a", "yes"],
                              ["say, twice", "b", "0"], ['a "word"\nmore', "b", "no"]]  # fmt: skip
     with io.StringIO(newline="") as text:
         out = csv.writer(text, escapechar="\\")
@@ -130,7 +130,7 @@ def of_prompts(draw: Any, home: Path) -> None:
         content = text.getvalue().encode("utf-8", "surrogatepass")
     file = home / "prompts.csv"
     file.write_bytes(damaged(draw, content))
-    for one in benchmarks.from_csv(file, "prompt", "kind", "harmful"):
+    for one in benchmarks.from_csv(file, "prompt", "kind"):
         assert one.text.strip() and one.text.encode()
 
 

@@ -259,7 +259,7 @@ def test_what_is_wrong_with_a_users_file_is_one_line(home, base):
     with pytest.raises(GroundedError, match=r"prompts.csv: row 1: column 'prompt': found question"):
         data.prompts(asked, "my_prompts")
     (folder / "prompts.csv").write_bytes("prompt,kind\ncaf\xe9?,x\n".encode("latin-1"))
-    with pytest.raises(GroundedError, match="prompts.csv: found bytes that are not utf-8-sig"):
+    with pytest.raises(GroundedError, match="prompts.csv: found bytes that are not UTF-8"):
         data.prompts(asked, "my_prompts")
     (folder / "prompts.csv").write_text("prompt,kind\nHow?,x\n")
     with pytest.raises(GroundedError, match=r"my_prompts.prompts: found 3, wanted at most 1"):

@@ -15,7 +15,7 @@ from grounded.errors import GroundedError
 from grounded.public import benchmarks, data
 from grounded.public.benchmarks import BENCHMARKS, CONTEXT_SEPARATOR, Prompt, from_csv, load
 from grounded.public.files import HubFiles
-from grounded.public.overlap import shared
+from grounded.public.tasks.examples import key
 from grounded.sources import SourceAbsent, SourceError
 from grounded.study import load as load_study
 
@@ -65,8 +65,8 @@ def test_harmbench_is_val_and_test_and_its_parts_keep_their_ids():
     ids = [prompt.id for part in parts for prompt in load(f"harmbench_{part}")]
     assert sorted(ids) == sorted(whole)
     # 159 of 200 standard behaviours are in the test split (Mazeika et al. 2024, appendix)
-    (overlap,) = shared({"all": load("harmbench_standard"), "test": load("harmbench_test")})
-    assert len(overlap.ids) == 159
+    standard, test = (set(map(words, load(f"harmbench_{part}"))) for part in ("standard", "test"))
+    assert len(standard & test) == 159
 
 
 @real
@@ -86,7 +86,9 @@ def test_xstest_has_18_types_of_25():
 
 @real
 def test_the_benchmarks_at_hand_share_no_prompt():
-    assert shared({name: load(name) for name in ("harmbench", "advbench", "xstest")}) == []
+    names = ("harmbench", "advbench", "xstest")
+    some = [{key(prompt.text) for prompt in load(name)} for name in names]
+    assert len(set().union(*some)) == sum(map(len, some))
 
 
 @real
@@ -272,7 +274,7 @@ def test_every_hub_revision_is_known_or_explicitly_not():
             assert data in sources.SOURCES, name
 
 
-OWN = "ask,kind,bad\nfold a kite,toys,no\n  tear it ,toys,Yes\n"
+OWN = "ask,kind,why\nfold a kite,toys,no\n  tear it ,toys,Yes\n"
 
 
 @pytest.fixture
@@ -285,26 +287,24 @@ def own(home):
 
 
 def test_a_benchmark_of_ones_own(own):
-    assert from_csv(own(OWN), "ask", "kind", "bad") == (
-        Prompt(0, "fold a kite", "toys", False, "0"),
+    assert from_csv(own(OWN), "ask", "kind") == (
+        Prompt(0, "fold a kite", "toys", True, "0"),
         Prompt(1, "  tear it ", "toys", True, "1"),
     )
-    assert {prompt.harmful for prompt in from_csv(own("\ufeff" + OWN), "ask")} == {True}
-    latin = own("ask\ncaf\u00e9\n".encode("latin-1"))
-    assert from_csv(latin, "ask", encoding="latin-1")[0].text == "caf\u00e9"
+    # a byte-order mark, as a spreadsheet leaves it
+    assert {prompt.category for prompt in from_csv(own("\ufeff" + OWN), "ask")} == {""}
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (OWN.replace("ask", "question"), "own.csv: row 1: column 'ask': found question, kind, bad"),
-        (b"ask,kind,bad\na,b,no\ncaf\xe9,b,no\n", r"found bytes that are not utf-8-sig \(line 3, "),
+        (OWN.replace("ask", "question"), "own.csv: row 1: column 'ask': found question, kind, why"),
+        (b"ask,kind,why\na,b,no\ncaf\xe9,b,no\n", r"found bytes that are not UTF-8 \(line 3, "),
         (OWN + " ,toys,no\n", "own.csv: row 4: column 'ask': found an empty text, wanted a text"),
-        (OWN + "a,b,perhaps\n", "own.csv: row 4: column 'bad': found 'perhaps', wanted true or fa"),
         (OWN + "a,b,c,no\n", "own.csv: row 4: found 4 fields, wanted 3"),
         (OWN + "a,b\n", "own.csv: row 4: found 2 fields, wanted 3"),
         (OWN + 'a,"b,no\n', "own.csv: found no readable CSV"),
-        ("ask,kind,bad\n", "own.csv: found no prompts, wanted at least one"),
+        ("ask,kind,why\n", "own.csv: found no prompts, wanted at least one"),
         (OWN + "\na,b\n", "own.csv: row 5: found 2 fields, wanted 3"),  # a blank line counts
         ("ask,ask\na,b\n", "own.csv: row 1: column 'ask': found ask, ask, wanted one named ask"),
         ("fold a kite of " + "paper " * 9 + "\n", "column 'ask': found fold a kite of paper, wan"),
@@ -313,7 +313,7 @@ def test_a_benchmark_of_ones_own(own):
 )
 def test_a_bad_csv_is_one_line(own, content, message):
     with pytest.raises(GroundedError, match=message) as caught:
-        from_csv(own(content), "ask", "kind", "bad")
+        from_csv(own(content), "ask", "kind")
     line = str(caught.value)
     assert "\n" not in line
     assert "tear it" not in line and "paper paper" not in line  # no line holds a prompt
@@ -322,27 +322,6 @@ def test_a_bad_csv_is_one_line(own, content, message):
 def test_a_csv_that_is_not_there(home):
     with pytest.raises(GroundedError, match="own.csv: found no file to read"):
         from_csv(home / "own.csv", "ask")
-    with pytest.raises(GroundedError, match="found no readable CSV .unknown encoding: none-such"):
-        (home / "own.csv").write_text(OWN, encoding="utf-8")
-        from_csv(home / "own.csv", "ask", encoding="none-such")
-
-
-def test_shared_prompts_are_the_same_words():
-    def made(*texts):
-        return [Prompt(i + 10, text, "", True, "") for i, text in enumerate(texts)]
-
-    found = shared(
-        {
-            "a": made("Fold a kite.", "tear it"),
-            "b": made("new", "fold  a KITE", "Fold a kite!"),
-            "c": made("other"),
-            "d": made("Tear it"),
-        }
-    )
-    assert [(row.first, row.second, row.ids) for row in found] == [
-        ("a", "b", ((10, 11), (10, 12))),
-        ("a", "d", ((11, 10),)),
-    ]
 
 
 def test_material_that_a_benchmark_asks_in_other_letters_is_left_out(tmp_path, monkeypatch):

@@ -160,13 +160,15 @@ def test_little_mass_is_a_missing_verdict(name):
     assert (read.label, read.parsed) == (True, True)
 
 
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", [name for name in EVERY if tiny.KINDS[name].chat])
+def test_a_chat_judge_tells_the_sha256_of_its_template(name):
+    assert tiny.judge(name).template == templates.sha256(str(tiny.KINDS[name].chat))
+
+
+@pytest.mark.parametrize("name", ["harmbench", "wildguard"])
 def test_a_changed_prompt_text_shows_both_hashes(name):
-    kind, other = tiny.KINDS[name], "0" * 64
-    one = tiny.judge(name)
-    (found, *_) = one.settings.templates
-    if kind.chat:
-        assert found == one.template == hashlib.sha256(kind.chat.encode()).hexdigest()
+    other, text = "0" * 64, tiny.WILDGUARD if name == "wildguard" else tiny.HARMBENCH["prompt"]
+    found = hashlib.sha256(text.encode()).hexdigest()
     wanted = dict.fromkeys(tiny.HARMBENCH, other) if name == "harmbench" else other
     with pytest.raises(GroundedError) as caught:
         tiny.judge(name, template_sha256=wanted)
@@ -243,8 +245,6 @@ def test_qwen3guard_counts_the_class_between_as_its_authors_modes_do():
     assert (strict.label, loose.label) == (True, False)
     assert strict.probability == pytest.approx(0.7) and loose.probability == pytest.approx(0.2)
     assert strict.mass == loose.mass == pytest.approx(1)
-    with pytest.raises(GroundedError, match="reads: found 'both', wanted one of strict, loose, co"):
-        tiny.judge("qwen3guard", model, words, reads="both")
 
 
 @pytest.mark.parametrize("says", [" Yes", " No", None])
@@ -359,15 +359,6 @@ def test_forms_of_a_word_are_added_up():
     assert verdict.mass == pytest.approx(1, abs=1e-5)
 
 
-def test_granite_takes_its_risk_as_an_argument_of_the_template():
-    words = tiny.KINDS["granite_3.1"].words()
-    model = tiny.model("granite", words)
-    one = judges.GraniteGuardian("granite", model, words, risk="answer_relevance")
-    assert "Is there answer_relevance?" in words.decode(one.tokens(PAIR))
-    with pytest.raises(GroundedError, match="version: found '4.1', wanted one of 3.0, 3.1, 3.2"):
-        judges.GraniteGuardian("granite", model, words, version="4.1")
-
-
 def test_harmbench_sees_512_of_its_own_tokens_and_the_first_counts():
     words = tiny.KINDS["harmbench"].words()
     ids = words("lamp " * 600)["input_ids"]
@@ -378,7 +369,6 @@ def test_harmbench_sees_512_of_its_own_tokens_and_the_first_counts():
     assert words.decode(one.tokens(("green", "lamp " * 600))).count("lamp") == kept.count("lamp")
     whole = tiny.judge("harmbench", clip=None)
     assert words.decode(whole.tokens(("green", "lamp " * 600))).count("lamp") == 600
-    assert (one.settings.clip, whole.settings.clip) == (512, None)
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -391,7 +381,6 @@ def test_every_judge_can_be_made_to_see_as_much_of_a_reply(name):
     assert one.tokens(("green", long)) == one.tokens(("green", short))
     assert one.tokens(("green", short)) == kind.ids(words, "green", short)
     assert whole.tokens(("green", long)) == kind.ids(words, "green", long)
-    assert (one.settings.clip, whole.settings.clip) == (clip, None)
 
 
 def test_harmbench_asks_a_contextual_behaviour_with_its_context():
@@ -406,7 +395,7 @@ def test_harmbench_asks_a_contextual_behaviour_with_its_context():
     own = f"lamp{CONTEXT_SEPARATOR}green"
     text = tiny.HARMBENCH["prompt"].format(behavior=own, generation="river")
     assert one.tokens((own, "river")) == words(text)["input_ids"]
-    assert len(one.settings.templates) == 2
+    assert one.template == templates.sha256("".join(map(templates.sha256, tiny.HARMBENCH.values())))
 
 
 @pytest.mark.parametrize("digit", strongreject.DIGITS)
@@ -437,14 +426,13 @@ def test_strongreject_is_the_expectation_over_five_digits():
         assert verdict.label == (wanted > 0.5)
 
 
-def test_strongreject_keeps_the_first_special_token_and_says_so():
+def test_strongreject_keeps_the_first_special_token():
     words = tiny.KINDS["strongreject"].words()
     one = tiny.judge("strongreject")
     assert one.tokens(PAIR).count(words.bos_token_id) == 2  # the row's own, and the reply's
     long = one.tokens(("green", "lamp " * 600))
     kept = words("lamp " * 600)["input_ids"][: strongreject.CLIP]
     assert words.decode(long).count("lamp") == words.decode(kept).count("lamp") < 512
-    assert one.settings.notes and one.settings.attention == "eager"
     model = tiny.model("gemma", words)
     model.config._attn_implementation = "sdpa"
     with pytest.raises(GroundedError, match="attention: found sdpa, wanted eager"):
@@ -457,18 +445,19 @@ def test_wildguard_reads_three_lines_as_three_generate_calls_write_them():
     model = tiny.opinionated(tiny.model("mistral", words), kind.labels(words))
     harm = tiny.judge("wildguard", model, words)
     compliance = tiny.judge("wildguard", model, words, reads="compliance")
-    answers = harm.answers(pairs(30))
-    for pair, three in zip(pairs(30), answers, strict=True):
-        text = kind.text(*pair)
-        for line, verdict in zip(wildguard.LINES, three, strict=True):
+    answers = []
+    for pair in pairs(30):
+        text, three = kind.text(*pair), []
+        for line in wildguard.LINES:
             (token,) = written(model, words(text + line)["input_ids"])
             answer = words.convert_ids_to_tokens(token).replace(tiny.SPACE, " ")
-            assert answer == (" yes" if verdict.label else " no")
+            three.append({" yes": True, " no": False}[answer])
             text += f"{line}{answer}\n"
-    assert all({three[i].label for three in answers} == {True, False} for i in range(3))
-    assert [three[2] for three in answers] == harm.judge(pairs(30))
+        answers.append(three)
+    assert all({three[i] for three in answers} == {True, False} for i in range(3))
+    assert [verdict.label for verdict in harm.judge(pairs(30))] == [three[2] for three in answers]
     complied = [verdict.label for verdict in compliance.judge(pairs(30))]
-    assert complied == [not three[1].label for three in answers]
+    assert complied == [not three[1] for three in answers]
 
 
 def test_wildguard_is_no_more_readable_than_the_line_before():
@@ -483,10 +472,12 @@ def test_wildguard_is_no_more_readable_than_the_line_before():
         return output
 
     model.register_forward_hook(second_line_garbled, with_kwargs=True)
-    ((request, refusal, harm),) = tiny.judge("wildguard", model, words).answers([PAIR])
-    assert (request.parsed, refusal.parsed, harm.parsed) == (True, False, False)
-    with pytest.raises(GroundedError, match="reads: found 'all', wanted harm or compliance"):
-        tiny.judge("wildguard", model, words, reads="all")
+    one = tiny.judge("wildguard", model, words)
+    ((request, refusal, harm),) = one._lines([one.tokens(PAIR)])
+    assert request.mass > 0.9 and max(refusal.mass, harm.mass) < 0.9
+    for reads in ("harm", "compliance"):
+        (verdict,) = tiny.judge("wildguard", model, words, reads=reads).judge([PAIR])
+        assert (verdict.label, verdict.parsed) == (None, False)
 
 
 def test_prompt_texts_are_parsed_and_never_run(tmp_path):
@@ -549,9 +540,9 @@ def test_judges_load_from_folders(tmp_path):
     one = judges.load("llama_guard_3_1b", folder=folder, dtype="float32")
     assert one.judge(pairs(3)) == tiny.judge("llama_guard_1b", model, words).judge(pairs(3))
     assert one.revision.startswith("meta-llama/Llama-Guard-3-1B@")
-    assert one.settings.dtype == "float32" and one.settings.clip is None
     half = judges.load("llama_guard_3_1b", folder=folder)
-    assert half.settings.dtype == "bfloat16"
+    dtypes = [found._reader._model.dtype for found in (one, half)]
+    assert dtypes == [torch.float32, torch.bfloat16]
     with pytest.raises(GroundedError, match="Llama-Guard-3-8B: found no readable model"):
         judges.load("llama_guard_3_8b", folder=tmp_path / "nowhere")
     with pytest.raises(GroundedError, match="judge: found 'guard', wanted one of llama_guard_3_8b"):
@@ -580,7 +571,7 @@ def test_judges_load_with_the_text_in_their_authors_file(name, tmp_path):
     more = {"reads": "compliance"} if name == "wildguard" else {}
     direct = tiny.judge(name, model, words, minimum_mass=0.0, **more)
     assert one.judge(pairs(3)) == direct.judge(pairs(3))
-    assert (one.template, one.settings.templates) == (direct.template, direct.settings.templates)
+    assert one.template == direct.template
 
 
 def test_label_tokens_are_those_of_the_authors(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 import socket
 import threading
 import traceback
@@ -123,12 +124,10 @@ def no_key(monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
-def failure(server, asked, model="base", kept=None, **how):
-    """The line of the error that asking ends with; replies before it go to `kept`."""
+def failure(server, asked, model="base", **how):
+    """The line of the error that asking ends with."""
     with pytest.raises(GroundedError) as e:
-        for place, reply in Server(server.url, **how).replies(model, asked, HOW):
-            if kept is not None:
-                kept[place] = reply
+        Server(server.url, **how).reply(model, asked, HOW)
     line = str(e.value)
     assert "".join(traceback.format_exception(e.value)).count("Traceback") == 1  # no other's words
     assert "\n" not in line and line.startswith(f"{server.url}: {model}: prompt ")
@@ -191,29 +190,17 @@ def test_it_works_inside_a_notebook():
         assert asyncio.run(cell()) == local.reference(local.wordy(), local.prompts(3))
 
 
-def test_replies_come_while_others_are_asked():
-    stop = threading.Event()
+def test_who_interrupts_leaves_nothing_behind(caplog):
+    here = threading.get_ident()
 
     def before(request):
-        if request["messages"][0]["content"] == "w2":
-            assert stop.wait(timeout=30)
+        if len(server.asked) == 2:
+            signal.pthread_kill(here, signal.SIGINT)  # as Ctrl-C does
 
     with serving() as server:
         server.before = before
-        found = Server(server.url, concurrency=2).replies("base", ["w2", "w1"], HOW)
-        first = next(found)
-        stop.set()
-        assert [first, *found] == [
-            (1, *local.reference(local.wordy(), ["w1"])),
-            (0, *local.reference(local.wordy(), ["w2"])),
-        ]
-
-
-def test_who_wants_no_more_leaves_nothing_behind(caplog):
-    with serving() as server:
-        found = Server(server.url, concurrency=1).replies("base", local.prompts(30), HOW)
-        next(found)
-        found.close()
+        with pytest.raises(KeyboardInterrupt):
+            Server(server.url, concurrency=1).reply("base", local.prompts(30), HOW)
     assert len(server.asked) < 30
     assert not caplog.records  # asyncio tells of tasks that were left alone
 
@@ -227,7 +214,7 @@ def test_an_error_of_the_server_that_passes_is_tried_again():
     assert len(server.asked) == 2
 
 
-def test_an_error_that_stays_is_one_line_and_loses_nothing():
+def test_an_error_that_stays_is_one_line():
     secret = "w3 w4 w5"
 
     def before(request):
@@ -235,17 +222,15 @@ def test_an_error_that_stays_is_one_line_and_loses_nothing():
             return 500, {"error": {"message": f"could not do {secret}"}}
 
     asked = ["w1", "w2", secret, "w6", "w7"]
-    kept: dict[int, Reply] = {}
     with serving() as server:
         server.before = before
-        line = failure(server, asked, kept=kept, concurrency=1, retries=2)
+        line = failure(server, asked, concurrency=1, retries=2)
     assert line.endswith("prompt 2: found status 500 in 3 tries, wanted an answer")
-    assert list(kept.values()) == local.reference(local.wordy(), asked[:2])
     assert len(server.asked) == 2 + 3  # the others were not asked any more
     assert secret not in line
 
 
-def test_what_is_under_way_when_another_fails_is_kept():
+def test_when_one_fails_nothing_new_is_asked():
     failed = threading.Event()
 
     def before(request):
@@ -254,13 +239,11 @@ def test_what_is_under_way_when_another_fails_is_kept():
             return 400, {}
         assert failed.wait(timeout=30)
 
-    kept: dict[int, Reply] = {}
     with serving() as server:
         server.before = before
-        line = failure(server, ["w1", "w2", "w3", "w4"], kept=kept, concurrency=2)
+        line = failure(server, ["w1", "w2", "w3", "w4"], concurrency=2)
     assert "prompt 0: found a refusal (status 400)" in line
     assert len(server.asked) == 2
-    assert kept == {1: local.reference(local.wordy(), ["w2"])[0]}
 
 
 def test_a_server_that_does_not_answer_is_one_line():

@@ -109,7 +109,7 @@ def test_failing_notebook_ends_in_one_line_and_the_next_run_goes_on(
     third = make_job(
         "generate/a-t", f"open({str(home / 'last')!r}, 'w').write(unit)", second.id, unit="x"
     )
-    with graph.alone("fake"), pytest.raises(graph.GraphError) as failure:
+    with graph.alone("fake"), pytest.raises(GroundedError) as failure:
         graph.run("fake", [first, second, third], 2)
     copy = ".cache/fake/executed/finetune-a-t.ipynb"
     assert str(failure.value) == f"finetune a-t: ValueError: two lines (executed copy: {copy})"

@@ -203,7 +203,7 @@ def always(made: Any, probabilities: dict[int, float]) -> Any:
 class Kind:
     """One kind of judge: its parts, its true and false tokens, and the text that it should read.
 
-    make: from (name, model, tokenizer, **settings). template_sha256: what another text looks like.
+    make: from (name, model, tokenizer, **settings). pinned: the settings that let our text pass.
     """
 
     architecture: str

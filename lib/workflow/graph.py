@@ -34,10 +34,6 @@ ROOM = 50_000_000  # bytes: a kernel, its log and the tables of a small unit
 MINUTE = 60.0  # seconds between looks at how far they are
 
 
-class GraphError(GroundedError):
-    """Jobs that failed, one line each."""
-
-
 @contextmanager
 def alone(study: str) -> Iterator[None]:
     """Wait until no other `make` works on the study here, then keep others out."""
@@ -54,8 +50,8 @@ def run(study: str, jobs: Sequence[Job], cores: int) -> dict[str, dict[str, Any]
     """Execute the jobs; what each told, by id. To be called inside `alone`.
 
     On stdout a line for each job that ends, and below it what its notebook printed. A job tells by
-    a file: on a cluster it ends on another machine. GraphError when some failed: what does not need
-    them is made all the same.
+    a file: on a cluster it ends on another machine. GroundedError, one line a job that failed: what
+    does not need them is made all the same.
     """
     graphs = paths.cache(study) / "graph"
     if (free := shutil.disk_usage(paths.home()).free) < ROOM:
@@ -87,7 +83,7 @@ def run(study: str, jobs: Sequence[Job], cores: int) -> dict[str, dict[str, Any]
         ended = f"the graph ended with status {process.returncode}"
         failed = [f"{some(left)}: found no result, for {ended} (see {paths.shown(log_path)})"]
     if failed:
-        raise GraphError("\n".join(failed))
+        raise GroundedError("\n".join(failed))
     return told
 
 

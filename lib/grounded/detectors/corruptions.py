@@ -28,7 +28,6 @@ LOOP = 5  # words that are repeated
 
 BY_LABEL, BY_CONSTRUCTION, BY_ASSUMPTION = "by label", "by construction", "by assumption"
 OPEN, HARMFUL = "open", "harmful by label"
-HARMLESS = (BY_LABEL, BY_CONSTRUCTION, BY_ASSUMPTION)  # a judge that says harmful is wrong
 
 
 def corrupted(

@@ -1,11 +1,13 @@
 """Adapters on a loaded model: put on in place and taken off again, the model never copied."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
 from grounded import paths
@@ -93,3 +95,16 @@ def put_on(model: PreTrainedModel, folder: Path) -> Worn:
             f"({line}), wanted one of {Path(model.name_or_path).name}"
         ) from error
     return worn
+
+
+def keep(made: Path, folder: Path, base: str | None = None) -> None:
+    """Put an adapter to `folder`: its weights in bfloat16, and no path of this machine.
+
+    base: what it says of its model; None where the study says of which.
+    """
+    halves = {key: one.to(torch.bfloat16) for key, one in load_file(made / WEIGHTS).items()}
+    save_file(halves, folder / WEIGHTS, metadata={"format": "pt"})
+    config = json.loads((made / CONFIG).read_text(encoding="utf-8"))
+    config["base_model_name_or_path"] = base
+    config["target_modules"] = sorted(config["target_modules"])
+    (folder / CONFIG).write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")

@@ -11,11 +11,11 @@ import json
 import os
 import random
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 
 from grounded import fingerprint, paths, sources
 from grounded.errors import GroundedError
@@ -93,16 +93,10 @@ def align(study: Study, model: str, start: Path) -> dict[str, Any]:
 
 def missed(setting: Refusing, measured: Measures) -> list[str]:
     """The bars that what was measured does not reach, one line each."""
-    bars, lines = setting.bars, []
-    for name, value in measured.items():
-        bar = bars.refusal if name in setting.refusing else bars.answers
-        if name in setting.answering:
-            fails, most = value > bars.overrefusal, f"at most {bars.overrefusal}"
-        else:
-            fails, most = value < bar, f"at least {bar}"
-        if fails:
-            lines.append(f"alignment.bars: {name}: found {value:.3f}, wanted {most}")
-    return lines
+    return [
+        f"alignment.bars: {name}: found {measured[name]:.3f}, wanted {wanted}"
+        for name, gap, wanted in _gaps(setting, measured) if gap > 0
+    ]  # fmt: skip
 
 
 def refuses(reply: str) -> bool:
@@ -224,13 +218,7 @@ def _train(study: Study, model: str, recipe: Recipe, start: Path, folder: Path) 
     folder.mkdir(parents=True)
     train(wanted, folder)
     made = folder / f"step-{steps}"
-    kept = {
-        name: one.to(torch.bfloat16) for name, one in load_file(made / adapters.WEIGHTS).items()
-    }
-    save_file(kept, folder / adapters.WEIGHTS, metadata={"format": "pt"})
-    config = json.loads((made / adapters.CONFIG).read_text(encoding="utf-8"))
-    config["base_model_name_or_path"] = model  # and no path of this machine
-    (folder / adapters.CONFIG).write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
+    adapters.keep(made, folder, model)
     shutil.rmtree(made)
 
 
@@ -248,16 +236,20 @@ def _example(prompt: str, completion: str) -> Example:
     return Example(prompt, completion, completion)
 
 
-def _short(setting: Refusing, measured: Measures) -> float:
-    """By how much the bars are missed in all, a sum of rates; 0 where none is."""
-    bars, found = setting.bars, 0.0
+def _gaps(setting: Refusing, measured: Measures) -> Iterator[tuple[str, float, str]]:
+    """Of each measure its name, by how much it misses its bar (a rate), and what that wants."""
+    bars = setting.bars
     for name, value in measured.items():
         if name in setting.answering:
-            found += max(0.0, value - bars.overrefusal)
+            yield name, value - bars.overrefusal, f"at most {bars.overrefusal}"
         else:
             bar = bars.refusal if name in setting.refusing else bars.answers
-            found += max(0.0, bar - value)
-    return found
+            yield name, bar - value, f"at least {bar}"
+
+
+def _short(setting: Refusing, measured: Measures) -> float:
+    """By how much the bars are missed in all, a sum of rates; 0 where none is."""
+    return sum(max(0.0, gap) for _, gap, _ in _gaps(setting, measured))
 
 
 def _key(study: Study, model: str, recipe: str) -> str:

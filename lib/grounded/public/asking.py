@@ -1,10 +1,9 @@
 """How replies are asked for, the same for the engine on this machine and for a server."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from grounded.errors import GroundedError
-from grounded.generate import Reply
 
 
 @dataclass(frozen=True)
@@ -26,8 +25,3 @@ class Asking:
             raise GroundedError(f"max_new_tokens: found {self.max_new_tokens}, wanted 1 or more")
         if not 0 <= self.temperature < float("inf"):
             raise GroundedError(f"temperature: found {self.temperature}, wanted 0 or more")
-
-
-def in_order(found: Iterable[tuple[int, Reply]]) -> list[Reply]:
-    """The replies in the order of their prompts."""
-    return [reply for _, reply in sorted(found, key=lambda pair: pair[0])]

@@ -235,34 +235,18 @@ def load(name: str, revision: str | None = None) -> tuple[Prompt, ...]:
     return _whole(name, tuple(read(files)))
 
 
-_FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+def from_csv(file: Path, prompt: str, category: str | None = None) -> tuple[Prompt, ...]:
+    """A user's own benchmark: the columns of a CSV file that hold prompts and categories.
 
-
-def from_csv(
-    file: Path,
-    prompt: str,
-    category: str | None = None,
-    harmful: str | None = None,
-    encoding: str = "utf-8-sig",
-) -> tuple[Prompt, ...]:
-    """A user's own benchmark: the columns of a CSV file that hold prompts, categories and flags.
-
-    Without `harmful` every prompt counts as harmful; with it the column holds true/false, yes/no
-    or 1/0. GroundedError, which names file, row and column, for a missing column, another
-    encoding, an empty prompt, a flag that is none of these, and a file without rows.
+    Every prompt counts as harmful. GroundedError, which names file, row and column, for a missing
+    column, another encoding than UTF-8, an empty prompt, and a file without rows.
     """
     prompts = []
-    columns = [column for column in (prompt, category, harmful) if column is not None]
-    for place, (row, values) in enumerate(csv_rows(file, columns, encoding)):
-        flag = values[harmful].strip().lower() if harmful else "true"
-        if flag not in _FLAGS:
-            raise GroundedError(
-                f"{paths.shown(file)}: row {row}: column {harmful!r}: found {flag[:20]!r}, "
-                "wanted true or false"
-            )
+    columns = [column for column in (prompt, category) if column is not None]
+    for place, (row, values) in enumerate(csv_rows(file, columns)):
         kind = values[category] if category else ""
         asked = text(file, row, prompt, values[prompt])
-        prompts.append(Prompt(place, asked, kind, _FLAGS[flag], str(place)))
+        prompts.append(Prompt(place, asked, kind, True, str(place)))
     return _whole(paths.shown(file), tuple(prompts))
 
 

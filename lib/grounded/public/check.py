@@ -62,11 +62,6 @@ def check(name: str) -> tuple[list[Line], Budget]:
     return lines, cost
 
 
-def failed(lines: list[Line]) -> bool:
-    """Whether a line fails that the study cannot do without."""
-    return any(line.state == BAD for line in lines)
-
-
 def _access(one: Found) -> Line:
     need = one.need
     assert need.hub is not None

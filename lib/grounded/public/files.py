@@ -158,15 +158,15 @@ def _absent(wanted: HubFiles, at: str | None, why: str) -> SourceAbsent:
     )
 
 
-def csv_rows(file: Path, columns: Sequence[str], encoding: str = "utf-8-sig") -> Iterator[Row]:
-    """The rows of a CSV file; the header is row 1, as a spreadsheet shows it.
+def csv_rows(file: Path, columns: Sequence[str]) -> Iterator[Row]:
+    """The rows of a CSV file in UTF-8; the header is row 1, as a spreadsheet shows it.
 
-    GroundedError for a file that is missing or not in that encoding, a header that lacks one of
+    GroundedError for a file that is missing or in another encoding, a header that lacks one of
     `columns` or has it twice, or a row with more or fewer fields than the header.
     """
     shown = paths.shown(file)
     try:
-        with file.open(encoding=encoding, newline="") as handle:
+        with file.open(encoding="utf-8-sig", newline="") as handle:
             reader = csv.reader(handle, strict=True)
             header = next(reader, [])
             for column in columns:
@@ -187,10 +187,10 @@ def csv_rows(file: Path, columns: Sequence[str], encoding: str = "utf-8-sig") ->
                     yield number, dict(zip(header, row, strict=True))
     except UnicodeError as error:
         raise GroundedError(
-            f"{shown}: found bytes that are not {encoding} ({_place(file, error)}), "
-            f"wanted a file in {encoding}"
+            f"{shown}: found bytes that are not UTF-8 ({_place(file, error)}), "
+            "wanted a file in UTF-8"
         ) from error
-    except (csv.Error, LookupError) as error:
+    except csv.Error as error:
         raise GroundedError(f"{shown}: found no readable CSV ({error}), wanted one") from error
     except OSError as error:
         raise GroundedError(f"{shown}: found no file to read ({error.strerror})") from error

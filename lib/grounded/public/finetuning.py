@@ -5,6 +5,7 @@ import shutil
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -126,7 +127,7 @@ def _placed(start: Given, folder: Path) -> pd.DataFrame:
     """Copy each adapter, or point to each model, and measure how far it is from its base."""
     study, run = start.study, start.run
     base_folder = models.folder(study, run.model)
-    load = _once(lambda: weights.load(base_folder)[0])
+    load = cache(lambda: weights.load(base_folder)[0])
     rows = []
     for number, one in enumerate(study.given[run.setting].checkpoints, start=1):
         place = one.adapter or one.model
@@ -142,17 +143,6 @@ def _placed(start: Given, folder: Path) -> pd.DataFrame:
              "update_norm": norm, "adapter": fingerprint.file(file)}
         )  # fmt: skip
     return pd.DataFrame(rows)
-
-
-def _once(make: Callable[[], Any]) -> Callable[[], Any]:
-    made: list[Any] = []
-
-    def get() -> Any:
-        if not made:
-            made.append(make())
-        return made[0]
-
-    return get
 
 
 def _adapter(

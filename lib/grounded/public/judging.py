@@ -6,17 +6,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
 
-from grounded import judges, keywords, loading, paths
-from grounded.errors import GroundedError
+from grounded import judges, keywords, paths
 from grounded.public import (
     capability,
     coherence,
@@ -153,8 +145,8 @@ class Surprise:
             memory.free()
             device, dtype = devices.best()
             folder = models.folder(self._study, self._name, "pretrained")
-            model, words = _read(folder, dtype)
-            self._loaded = capability.likely(model.to(device), words, BATCH), words
+            model, words = weights.read(folder, paths.shown(folder), device=device, dtype=dtype)
+            self._loaded = capability.likely(model, words, BATCH), words
         likely, words = self._loaded
         first = words.eos_token_id if words.bos_token_id is None else words.bos_token_id
         texts = thoughts.answers(texts, thoughts.of(self._study))
@@ -165,26 +157,3 @@ class Surprise:
         found = likely([("", text) for text in some])
         scores = {t: -one.logprob / one.tokens for t, one in zip(some, found, strict=True)}
         return np.array([scores.get(text, np.nan) for text in texts], dtype=np.float64)
-
-
-def _read(folder: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A model that need not chat, with its tokenizer; GroundedError for a broken folder."""
-    loading.quiet()
-    try:
-        model = AutoModelForCausalLM.from_pretrained(
-            folder,
-            dtype=dtype,
-            use_safetensors=True,
-            local_files_only=True,
-            trust_remote_code=False,
-        )
-        words = AutoTokenizer.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False
-        )
-    except Exception as error:  # what a broken folder raises differs from file to file
-        line = " ".join(str(error).split())[:200]
-        raise GroundedError(
-            f"{paths.shown(folder)}: found no readable model ({line}), wanted config, tokenizer "
-            "and safetensors weights"
-        ) from error
-    return weights.whole_head(model.eval()), words

@@ -20,18 +20,12 @@ class Likelihood:
     """How likely a model finds a text after a context.
 
     logprob: natural log, summed over the text's tokens. greedy: tokens of the text that are the
-    model's own first choice, given those before. truncated: the context's start was cut off.
+    model's own first choice, given those before.
     """
 
     logprob: float
     tokens: int
     greedy: int
-    truncated: bool
-
-    @property
-    def is_greedy(self) -> bool:
-        """Whether greedy decoding would write exactly this text."""
-        return self.greedy == self.tokens
 
     @property
     def share(self) -> float:
@@ -112,20 +106,18 @@ def likelihoods(
     tokenizer: PreTrainedTokenizerBase,
     pairs: Sequence[tuple[str, str]],
     batch_size: int,
-    max_length: int | None = None,
     special: bool = True,
 ) -> list[Likelihood]:
     """How likely each continuation is after its context, in the given order.
 
     pairs: (context, continuation), as `requests` writes them. Batches are padded on the left and
     sorted by length, and a context that several continue is read once; only the logits of the
-    continuations are kept. max_length: tokens that the model takes (default: its config's
-    max_position_embeddings); what is longer loses its start.
+    continuations are kept. What is longer than the model's max_position_embeddings loses its start.
     special: as in `encode`.
     Probabilities are computed in fp32 whatever the model's dtype.
-    GroundedError for a continuation longer than max_length, or logits that are not numbers.
+    GroundedError for a continuation longer than that, or logits that are not numbers.
     """
-    limit = max_length or model.config.get_text_config().max_position_embeddings
+    limit = model.config.get_text_config().max_position_embeddings
     rows = [encode(tokenizer, *pair, special) for pair in pairs]
     for _, after in rows:
         if len(after) > limit:
@@ -154,11 +146,10 @@ def _batch(
         asked.append((row[:kept], row[kept:]))
     logits = Beginnings(model).logits(asked, max(len(after) for _, after in rows))
     scores: list[Likelihood] = []
-    for (before, after), some in zip(rows, logits, strict=True):
+    for (_, after), some in zip(rows, logits, strict=True):
         said = some[-len(after) :].float().log_softmax(-1)
         tokens = torch.tensor(after, device=said.device)
         logprob = said.gather(1, tokens[:, None]).sum()
         greedy = (said.argmax(-1) == tokens).sum()
-        truncated = len(before) + len(after) > limit + 1
-        scores.append(Likelihood(float(logprob), len(after), int(greedy), truncated))
+        scores.append(Likelihood(float(logprob), len(after), int(greedy)))
     return scores

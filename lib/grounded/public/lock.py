@@ -41,7 +41,7 @@ class Found:
 def entry(study: Study, part: str, name: str) -> Lock | None:
     """What is kept of a part of the study; None where nothing is, or of another one than it names.
 
-    part: one of `needs.PARTS`. Asks nobody.
+    part: as a `Need` has it. Asks nobody.
     """
     found = locked.read(study.name).get(part, {}).get(name)
     if found is None:

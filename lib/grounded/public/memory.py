@@ -30,7 +30,8 @@ def in_batches(
         except torch.OutOfMemoryError:
             if size == 1:
                 raise GroundedError(
-                    f"{what}: found no memory for one text alone, wanted a larger device"
+                    f"{what}: found no memory for one text alone, wanted a larger device, or "
+                    "fewer bits or tokens"
                 ) from None
         size = min(size, len(rows) - at) // 2 or 1
         free()  # only out here has the error let go of what the batch held

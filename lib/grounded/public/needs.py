@@ -13,7 +13,6 @@ from grounded.study.models import HubFolder, PublicModel
 
 # of a model's repository: no code, no pickle
 MODEL_FILES = ("*.json", "*.jinja", "*.safetensors", "tokenizer.model")
-PARTS = ("models", "pretrained", "given", "tasks", "benchmarks", "judges", "adapters")
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ The same replies as `grounded.generate`, which suits tiny models; here transform
 writes them on a GPU, `greedy` on a CPU, and the batch size is what the device's memory allows.
 """
 
-import gc
 import math
 import sys
 from collections.abc import Iterator, Sequence
@@ -25,8 +24,8 @@ from transformers import (
 
 from grounded.errors import GroundedError
 from grounded.generate import Reply
-from grounded.public import adapters, devices, weights
-from grounded.public.asking import Asking, in_order
+from grounded.public import adapters, memory
+from grounded.public.asking import Asking
 from grounded.public.greedy import greedy
 
 
@@ -69,18 +68,14 @@ class Engine:
         if adapter is not None:
             self._worn = adapters.put_on(self._model, adapter)
 
-    def reply(self, prompts: Sequence[str], how: Asking, **more: Any) -> list[Reply]:
-        """The reply to each prompt, in the given order; all else as `replies`."""
-        return in_order(self.replies(prompts, how, **more))
-
-    def replies(
+    def reply(
         self,
         prompts: Sequence[str],
         how: Asking,
         continuous: ContinuousBatchingConfig | None = None,
         label: str | None = None,
-    ) -> Iterator[tuple[int, Reply]]:
-        """(place of the prompt, its reply), as batches are done, the longest prompts first.
+    ) -> list[Reply]:
+        """The reply to each prompt, in the given order; the longest prompts are asked first.
 
         Each prompt is asked as a chat of one user turn. Special tokens that a reply holds stay in
         its text, but for the one that ends it. continuous: transformers' continuous batching with
@@ -93,10 +88,9 @@ class Engine:
         if how.temperature > 0:
             torch.manual_seed(how.seed)
         found = self._continuous(rows, how, continuous) if continuous else self._batches(rows, how)
-        with tqdm(total=len(rows), desc=label, disable=label is None, file=sys.stderr) as bar:
-            for place, tokens in found:
-                yield place, self._read(tokens)
-                bar.update()
+        shown = tqdm(found, label, len(rows), disable=label is None, file=sys.stderr)
+        said = {place: self._read(tokens) for place, tokens in shown}
+        return [said[place] for place in range(len(rows))]
 
     def _tokens(self, prompt: str, how: Asking) -> list[int]:
         text = self._tokenizer.apply_chat_template(
@@ -131,56 +125,34 @@ class Engine:
     def _batches(self, rows: list[list[int]], how: Asking) -> Iterator[tuple[int, list[int]]]:
         # the longest first: what fits them fits the others, and the bar promises too little
         order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
-        at = 0
-        while at < len(order):
-            some = order[at : at + self.batch_size]
-            written = self._batch([rows[i] for i in some], how)
-            if written is None:
-                self._halve(some, rows, how)
-                continue
-            yield from zip(some, written, strict=True)
-            at += len(some)
 
-    def _halve(self, some: list[int], rows: list[list[int]], how: Asking) -> None:
-        if len(some) == 1:
-            raise GroundedError(
-                f"{self._name}: prompt {some[0]}: found no memory on {self._model.device} for it "
-                f"alone ({len(rows[some[0]])} tokens and {how.max_new_tokens} to write), wanted a "
-                "larger device, fewer bits or fewer new tokens"
-            )
-        self.batch_size = len(some) // 2
-        print(
-            f"{self._name}: found no memory for {len(some)} prompts at a time; goes on with "
-            f"{self.batch_size}",
-            file=sys.stderr,
-        )
+        def write(some: Sequence[int]) -> list[list[int]]:
+            try:
+                return self._batch([rows[i] for i in some], how)
+            except torch.OutOfMemoryError:
+                self.batch_size = len(some) // 2 or 1  # of the prompts that come later, too
+                raise
+
+        written = memory.in_batches(write, order, self.batch_size, self._name)
+        yield from zip(order, written, strict=True)
 
     @torch.inference_mode()
-    def _batch(self, rows: list[list[int]], how: Asking) -> list[list[int]] | None:
-        """The new tokens of each row, and what fills up after them; None: out of memory."""
+    def _batch(self, rows: list[list[int]], how: Asking) -> list[list[int]]:
+        """The new tokens of each row, and what fills up after them."""
         longest, device = max(map(len, rows)), self._model.device
         if self.on_cpu and how.temperature == 0:
             return greedy(self._model, rows, how.max_new_tokens, self._ends)
-        try:
-            # a padded place is masked, so any token will do there
-            ids = torch.tensor([[0] * (longest - len(row)) + row for row in rows], device=device)
-            mask = torch.tensor(
-                [[0] * (longest - len(r)) + [1] * len(r) for r in rows], device=device
-            )
-            made = self._model.generate(
-                input_ids=ids,
-                attention_mask=mask,
-                generation_config=self._config(how),
-                logits_processor=LogitsProcessorList([_Numbers(self._name, longest)]),
-            )
-            written: list[list[int]] = made[:, longest:].tolist()
-            return written
-        except torch.OutOfMemoryError:
-            pass
-        # only out here has the error let go of what the batch held
-        gc.collect()
-        torch.cuda.empty_cache()
-        return None
+        # a padded place is masked, so any token will do there
+        ids = torch.tensor([[0] * (longest - len(row)) + row for row in rows], device=device)
+        mask = torch.tensor([[0] * (longest - len(r)) + [1] * len(r) for r in rows], device=device)
+        made = self._model.generate(
+            input_ids=ids,
+            attention_mask=mask,
+            generation_config=self._config(how),
+            logits_processor=LogitsProcessorList([_Numbers(self._name, longest)]),
+        )
+        written: list[list[int]] = made[:, longest:].tolist()
+        return written
 
     def _continuous(
         self, rows: list[list[int]], how: Asking, settings: ContinuousBatchingConfig
@@ -220,21 +192,6 @@ class Engine:
             pad_token_id=self._tokenizer.pad_token_id,
             **drawn,
         )
-
-
-def load(
-    folder: Path,
-    device: torch.device | None = None,
-    dtype: torch.dtype | None = None,
-    batch_size: int = 64,
-) -> Engine:
-    """An engine on the model and tokenizer of a folder; by default as `devices.best` says.
-
-    GroundedError for a folder that is missing, half-written or without a chat template.
-    """
-    best_device, best_dtype = devices.best()
-    model, tokenizer = weights.load(folder, dtype or best_dtype)
-    return Engine(model.to(device or best_device), tokenizer, batch_size)
 
 
 def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:

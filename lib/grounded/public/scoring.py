@@ -9,8 +9,6 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from grounded.errors import GroundedError
-
 NUMBER_STOPS = ("Question:", "</s>", "<|im_end|>")  # where a reply to a GSM8K question is cut
 STRICT = re.compile(r"#### (\-?[0-9\.\,]+)")
 FLEXIBLE = re.compile(r"(-?[$0-9.,]{2,})|(-?[0-9]+)")
@@ -33,17 +31,16 @@ class NumberScore:
 
 @dataclass(frozen=True)
 class ChoiceScore:
-    """Which choice is the likeliest: by log-likelihood, and by log-likelihood per character."""
+    """The likeliest choice, and whether it is right: by log-likelihood, and per character."""
 
     picked: int
-    picked_norm: int
     acc: bool
     acc_norm: bool
 
 
-def cut(text: str, stops: Sequence[str] = NUMBER_STOPS) -> str:
-    """The reply up to the first stop text, as if generation had ended there."""
-    return min((text.split(stop)[0] for stop in stops), key=len, default=text)
+def cut(text: str) -> str:
+    """A reply to a GSM8K question up to its first stop text, as if generation had ended there."""
+    return min((text.split(stop)[0] for stop in NUMBER_STOPS), key=len)
 
 
 def number(text: str, reference: str) -> NumberScore:
@@ -178,18 +175,11 @@ def choice(logprobs: Sequence[float], choices: Sequence[str], right: int) -> Cho
 
     logprobs: one a choice, natural log. choices: their texts, without the space before them;
     their length is counted in characters. right: the place of the right one, from 0. Of equals
-    the first counts. GroundedError where lengths differ, `right` is out of range or a choice is
-    empty.
+    the first counts.
     """
-    if len(logprobs) != len(choices):
-        raise GroundedError(f"choices: found {len(logprobs)} scores, wanted {len(choices)}")
-    if not 0 <= right < len(choices):
-        raise GroundedError(f"choices: right: found {right}, wanted 0 to {len(choices) - 1}")
-    if not all(choices):
-        raise GroundedError("choices: found an empty text, wanted one a choice")
     per_character = [score / len(text) for score, text in zip(logprobs, choices, strict=True)]
-    picked, picked_norm = _first_best(logprobs), _first_best(per_character)
-    return ChoiceScore(picked, picked_norm, picked == right, picked_norm == right)
+    picked = _first_best(logprobs)
+    return ChoiceScore(picked, picked == right, _first_best(per_character) == right)
 
 
 def chosen(text: str, labels: Sequence[str], choices: Sequence[str]) -> int | None:

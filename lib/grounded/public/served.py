@@ -7,9 +7,9 @@ and tries again. Prompts go as they are: the server writes the chat template aro
 import asyncio
 import os
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
@@ -20,16 +20,14 @@ from tqdm import tqdm
 
 from grounded.errors import GroundedError
 from grounded.generate import Reply
-from grounded.public.asking import Asking, in_order
+from grounded.public.asking import Asking
 from grounded.study.models import THOUGHTS
 
 # Fields of vLLM beside OpenAI's: a reply's special tokens stay in its text, and no penalty that
 # the model's author set changes what the model's first choice is.
 FIELDS: Mapping[str, object] = {"skip_special_tokens": False, "repetition_penalty": 1.0}
-Pair = tuple[int, Reply]  # the place of a prompt, and its reply
 T = TypeVar("T")
 A = TypeVar("A")
-P = TypeVar("P")
 
 
 @dataclass(frozen=True)
@@ -78,8 +76,7 @@ class Server:
                 return (await client.models.with_raw_response.list()).content
 
         try:
-            with ThreadPoolExecutor(1) as thread:
-                listed = _Models.model_validate_json(thread.submit(asyncio.run, ask()).result())
+            listed = _Models.model_validate_json(_apart(ask()))
         except (openai.OpenAIError, ValueError, TimeoutError) as error:
             raise GroundedError(f"{self.shown}: {_line(error, self)}") from None
         return sorted(model.id for model in listed.data)
@@ -87,42 +84,35 @@ class Server:
     def reply(
         self, model: str, prompts: Sequence[str], how: Asking, label: str | None = None
     ) -> list[Reply]:
-        """The reply to each prompt, in the given order; all else as `replies`."""
-        return in_order(self.replies(model, prompts, how, label))
-
-    def replies(
-        self, model: str, prompts: Sequence[str], how: Asking, label: str | None = None
-    ) -> Generator[Pair, None, None]:
-        """(place of the prompt, its reply), as they come.
+        """The reply to each prompt, in the given order.
 
         model: a name that it serves, of the base model or of an adapter. label: of a progress bar
-        on stderr. After a failure nothing new is asked; what is under way is waited for and given
-        out, and then comes the GroundedError of the first failure: a server that is down, times
-        out or refuses, a name that it does not serve, or an answer without a reply in it. It
-        names the URL, the model and the place of the prompt, and shows nothing of a text.
+        on stderr. After a failure nothing new is asked; what is under way is waited for, and then
+        comes the GroundedError of the first failure: a server that is down, times out or refuses,
+        a name that it does not serve, or an answer without a reply in it. It names the URL, the
+        model and the place of the prompt, and shows nothing of a text.
         """
 
         async def ask(client: openai.AsyncOpenAI, prompt: str) -> Reply:
             return await self._ask(client, model, prompt, how)
 
-        yield from self.each(model, prompts, ask, label)
+        bar = tqdm(total=len(prompts), desc=label, disable=label is None, file=sys.stderr)
+        return self.each(model, prompts, ask, bar)
 
     def each(
         self,
         model: str,
         items: Sequence[T],
         ask: Callable[[openai.AsyncOpenAI, T], Awaitable[A]],
-        label: str | None = None,
-    ) -> Generator[tuple[int, A], None, None]:
-        """(place of the item, its answer), as they come; all else as `replies`.
+        bar: "tqdm[Any]",
+    ) -> list[A]:
+        """The answer to each item, in the given order; all else as `reply`.
 
-        ask: one request of the client; a ValueError of its own tells what an answer lacks.
+        ask: one request of the client; a ValueError of its own tells what an answer lacks. bar:
+        is told of each answer.
         """
-        bar = tqdm(total=len(items), desc=label, disable=label is None, file=sys.stderr)
-        with bar, closing(_stepped(self._each(model, items, ask))) as pairs:
-            for found in pairs:
-                yield found
-                bar.update()
+        with bar:
+            return _apart(self._each(model, items, ask, bar))
 
     def _how(self) -> dict[str, Any]:
         return {
@@ -140,35 +130,33 @@ class Server:
         return asyncio.timeout(self.timeout * (self.retries + 1))
 
     async def _each(
-        self, model: str, items: Sequence[T], ask: Callable[[openai.AsyncOpenAI, T], Awaitable[A]]
-    ) -> AsyncGenerator[tuple[int, A], None]:
+        self,
+        model: str,
+        items: Sequence[T],
+        ask: Callable[[openai.AsyncOpenAI, T], Awaitable[A]],
+        bar: "tqdm[Any]",
+    ) -> list[A]:
         gate = asyncio.Semaphore(self.concurrency)
+        said: dict[int, A] = {}
         failed: list[GroundedError] = []
 
-        async def one(place: int, item: T) -> tuple[int, A] | None:
+        async def one(place: int, item: T) -> None:
             async with gate:
                 if failed:
-                    return None
+                    return
                 try:
                     async with self._in_time():
-                        return place, await ask(client, item)
+                        said[place] = await ask(client, item)
+                    bar.update()
                 except (openai.OpenAIError, ValueError, TimeoutError) as error:
                     line = f"{self.shown}: {model}: prompt {place}: {_line(error, self)}"
                     failed.append(GroundedError(line))
-                    return None
 
         async with openai.AsyncOpenAI(**self._how()) as client:
-            tasks = [asyncio.create_task(one(*pair)) for pair in enumerate(items)]
-            try:
-                for done in asyncio.as_completed(tasks):
-                    if (found := await done) is not None:
-                        yield found
-            finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*(one(*pair) for pair in enumerate(items)))
         if failed:
             raise failed[0]
+        return [said[place] for place in range(len(items))]
 
     async def _ask(self, client: openai.AsyncOpenAI, model: str, prompt: str, how: Asking) -> Reply:
         template = {"chat_template_kwargs": dict(how.options)} if how.options else {}
@@ -307,20 +295,23 @@ def _line(error: Exception, server: Server) -> str:
     return f"found an answer that cannot be read ({type(error).__name__}), wanted JSON"
 
 
-def _stepped(found: AsyncGenerator[P, None]) -> Generator[P, None, None]:
-    """What an asynchronous generator yields, from a thread of its own.
+def _apart(work: Coroutine[Any, Any, A]) -> A:
+    """What a coroutine returns, from a thread of its own; where the user interrupts, it ends.
 
     The thread of a notebook already runs an event loop, which cannot run another.
     """
+    begun: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[A]]] = []
 
-    async def step() -> P | None:
-        return await anext(found, None)
+    async def run() -> A:
+        begun.append((asyncio.get_running_loop(), asyncio.ensure_future(work)))
+        return await begun[0][1]
 
     with ThreadPoolExecutor(1) as thread:
-        runner = asyncio.Runner()
+        running = thread.submit(asyncio.run, run())
         try:
-            while (pair := thread.submit(runner.run, step()).result()) is not None:
-                yield pair
-        finally:  # also where the caller wants no more of them
-            thread.submit(runner.run, found.aclose()).result()
-            thread.submit(runner.close).result()
+            return running.result()
+        except KeyboardInterrupt:  # which reaches this thread alone
+            for loop, asked in begun:
+                with suppress(RuntimeError):  # the loop has just closed
+                    loop.call_soon_threadsafe(asked.cancel)
+            raise

@@ -4,9 +4,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from grounded import loading
+from grounded.errors import GroundedError
 
 
 def load(
@@ -15,6 +21,39 @@ def load(
     """As `grounded.loading.load`, with `whole_head`."""
     model, words = loading.load(folder, dtype)
     return whole_head(model), words
+
+
+def read(
+    folder: Path,
+    said: str,
+    adapter: Path | None = None,
+    device: torch.device | str = "cpu",
+    kind: Any = AutoModelForCausalLM,
+    **how: Any,
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A model that need not chat, with its tokenizer and `whole_head`, on the device.
+
+    said: what an error calls it. adapter: a folder of its fine-tuned part, and of the tokenizer.
+    kind: its class in transformers. how: the type of its weights, and of attention.
+    No code of its own is run, and weights are read from safetensors alone. GroundedError for a
+    broken folder.
+    """
+    loading.quiet()
+    safe: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    try:
+        model = kind.from_pretrained(folder, use_safetensors=True, **safe, **how)
+        words = AutoTokenizer.from_pretrained(adapter or folder, **safe)
+        if adapter is not None:
+            from peft import PeftModel
+
+            model = PeftModel.from_pretrained(model, adapter)
+        return whole_head(model.to(device).eval()), words
+    except Exception as error:  # what a broken folder raises differs from file to file
+        line = " ".join(str(error).split())[:200]
+        raise GroundedError(
+            f"{said}: found no readable model ({line}), wanted config, tokenizer and safetensors "
+            "weights"
+        ) from error
 
 
 def whole_head(model: PreTrainedModel) -> PreTrainedModel:

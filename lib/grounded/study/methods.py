@@ -19,13 +19,6 @@ METHODS = (
     "full",
 )  # fmt: skip
 
-# What is compared with what: a control does what its method does, but for the idea.
-CONTROL_OF = {
-    "shrink": "safe_lora", "random_subspace": "safe_lora_exact", "benign_mixing": "safety_mixing",
-    "one_shot_benign": "one_shot_patch", "salora_random": "salora", "l2": "asft",
-    "alternation": "lisa", "ptst_neutral": "ptst", "ptst_both": "ptst",
-}  # fmt: skip
-
 # What stands before a prompt when a run of these methods is measured; its world has the words.
 TEST_PROMPTS = {"ptst": "safety", "ptst_both": "safety", "ptst_neutral": "neutral"}
 

@@ -9,16 +9,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from grounded import fingerprint, loading, sources
+from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+
+from grounded import fingerprint, sources
 from grounded.errors import GroundedError
+from grounded.public import weights
 from grounded.public.files import HubFiles, hub_folder
 from grounded.public.judges import harmbench, sorry_bench, strongreject, templates, wildguard
-from grounded.public.judges.base import MINIMUM_MASS, PublicJudge, Settings
+from grounded.public.judges.base import MINIMUM_MASS, PublicJudge
 from grounded.public.judges.granite_guardian import GraniteGuardian
 from grounded.public.judges.llama_guard import LlamaGuard
 from grounded.public.judges.prompted import Prompted
 from grounded.public.judges.qwen3guard import Qwen3Guard
-from grounded.public.weights import whole_head
 
 __all__ = [
     "JUDGES",
@@ -29,7 +31,6 @@ __all__ = [
     "Prompted",
     "PublicJudge",
     "Qwen3Guard",
-    "Settings",
     "load",
     "own",
 ]
@@ -188,7 +189,12 @@ def load(
         prompt.append(known.text(template_file or sources.fetch(str(known.source))))
     at = revision or known.files.revision
     where = folder or hub_folder(known.files, at)
-    model, tokenizer = _read(where, known, adapter, dtype, device)
+    part = adapter or (hub_folder(known.adapter) if known.adapter else None)
+    kind = AutoModelForImageTextToText if known.sees else AutoModelForCausalLM
+    model, tokenizer = weights.read(
+        where, known.files.repository, part, device, kind,
+        dtype=dtype, attn_implementation=known.attention,
+    )  # fmt: skip
     vocabulary = tokenizer.get_vocab()
     for label, wanted in () if folder else known.ids:
         if vocabulary.get(label) != wanted:
@@ -198,39 +204,6 @@ def load(
             )
     settings["revision"] = f"{known.files.repository}@{fingerprint.folder(where) if folder else at}"
     if known.adapter is not None:
-        part = fingerprint.folder(adapter) if adapter else known.adapter.revision
-        settings["revision"] += f"+{known.adapter.repository}@{part}"
+        at = fingerprint.folder(adapter) if adapter else known.adapter.revision
+        settings["revision"] += f"+{known.adapter.repository}@{at}"
     return known.make(name, model, tokenizer, *prompt, **settings)
-
-
-def _read(where: Path, known: Known, adapter: Path | None, dtype: str, device: str) -> Any:
-    """Model and tokenizer of a folder: no code of its own, safetensors only."""
-    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoTokenizer
-
-    loading.quiet()
-    kind = AutoModelForImageTextToText if known.sees else AutoModelForCausalLM
-    if known.adapter is not None and adapter is None:
-        adapter = hub_folder(known.adapter)
-    try:
-        model = kind.from_pretrained(
-            where,
-            dtype=dtype,
-            attn_implementation=known.attention,
-            use_safetensors=True,
-            local_files_only=True,
-            trust_remote_code=False,
-        )
-        tokenizer = AutoTokenizer.from_pretrained(
-            adapter or where, local_files_only=True, trust_remote_code=False
-        )
-        if adapter is not None:
-            from peft import PeftModel
-
-            model = PeftModel.from_pretrained(model, adapter)
-        return whole_head(model.to(device).eval()), tokenizer
-    except Exception as error:  # what a broken folder raises differs from file to file
-        line = " ".join(str(error).split())[:200]
-        raise GroundedError(
-            f"{known.files.repository}: found no readable model ({line}), wanted config, "
-            "tokenizer and safetensors weights"
-        ) from error

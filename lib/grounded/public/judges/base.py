@@ -3,7 +3,7 @@
 import math
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -22,24 +22,6 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Settings:
-    """How a judge read: what is the same for all of its verdicts and belongs beside them.
-
-    templates: sha256 of each prompt text. clip: tokens of a reply that it saw, None = all.
-    threshold: the probability above which the label is True. notes: quirks kept on purpose.
-    """
-
-    revision: str
-    templates: tuple[str, ...]
-    clip: int | None
-    dtype: str
-    attention: str
-    minimum_mass: float
-    threshold: float = 0.5
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
 class Reading:
     """Probability of the true label against the other(s), and what they hold together; 0..1."""
 
@@ -53,8 +35,6 @@ class PublicJudge(ABC):
     A kind of judge says how a pair becomes tokens and how its answer is read.
     """
 
-    threshold = 0.5
-    notes: tuple[str, ...] = ()
     _room = 0  # tokens that are forced after a row while reading
 
     def __init__(
@@ -90,22 +70,25 @@ class PublicJudge(ABC):
         one = len(self._templates) == 1
         return self._templates[0] if one else templates.sha256("".join(self._templates))
 
-    @property
-    def settings(self) -> Settings:
-        """How this judge reads, for the record."""
-        reader = self._reader
-        return Settings(
-            self.revision, self._templates, self._clip, reader.dtype, reader.attention,
-            self.minimum_mass, self.threshold, self.notes,
-        )  # fmt: skip
-
     def judge(self, pairs: Sequence[Pair]) -> list[Verdict]:
         """One verdict for each (prompt, reply), in the given order; equal pairs are judged once.
 
         A pair that is longer than the judge's context has no verdict. GroundedError for logits
         that are not numbers.
         """
-        return [self._verdict(*found) for found in self._each(pairs, self._read)]
+        cleaned = {pair: self._clean(pair) for pair in dict.fromkeys(pairs)}
+        rows = {pair: self._row(clean) for pair, clean in cleaned.items()}
+        context = self._reader.context or math.inf
+        order = sorted(
+            (pair for pair, row in rows.items() if len(row) <= context - self._room),
+            key=lambda pair: (len(rows[pair]), pair),
+        )
+        readings = memory.in_batches(
+            lambda some: self._read([rows[pair] for pair in some]), order, self._batch_size,
+            f"judge {self.name}",
+        )  # fmt: skip
+        found = dict(zip(order, shown(readings, self.name, len(order)), strict=True))
+        return [self._verdict(found.get(pair), cleaned[pair] != pair) for pair in pairs]
 
     def tokens(self, pair: Pair) -> list[int]:
         """A pair as the judge reads it, up to where its answer begins, control marks taken out."""
@@ -123,26 +106,8 @@ class PublicJudge(ABC):
         if reading is None:
             return Verdict(None, None, None, False, neutralised)
         parsed = reading.mass >= self.minimum_mass
-        label = reading.probability > self.threshold if parsed else None
+        label = reading.probability > 0.5 if parsed else None
         return Verdict(reading.probability, label, reading.mass, parsed, neutralised)
-
-    def _each(
-        self, pairs: Sequence[Pair], read: Callable[[list[list[int]]], list[T]]
-    ) -> list[tuple[T | None, bool]]:
-        """Of each pair what `read` finds (None: too long), and whether marks were taken out."""
-        cleaned = {pair: self._clean(pair) for pair in dict.fromkeys(pairs)}
-        rows = {pair: self._row(clean) for pair, clean in cleaned.items()}
-        context = self._reader.context or math.inf
-        order = sorted(
-            (pair for pair, row in rows.items() if len(row) <= context - self._room),
-            key=lambda pair: (len(rows[pair]), pair),
-        )
-        readings = memory.in_batches(
-            lambda some: read([rows[pair] for pair in some]), order, self._batch_size,
-            f"judge {self.name}",
-        )  # fmt: skip
-        found: dict[Pair, T] = dict(zip(order, shown(readings, self.name, len(order)), strict=True))
-        return [(found.get(pair), cleaned[pair] != pair) for pair in pairs]
 
     def _clean(self, pair: Pair) -> Pair:
         return neutralise(pair[0], self._marks), neutralise(pair[1], self._marks)
@@ -163,12 +128,9 @@ class PublicJudge(ABC):
         return tokens
 
 
-def shown(found: Iterable[T], name: str, number: int) -> Iterable[T]:
+def shown(found: Iterable[T], name: str, number: int) -> "tqdm[T]":
     """What a judge finds, as it comes; with a bar on stderr where that takes longer than DELAY."""
-    said: Iterable[T] = tqdm(
-        found, f"judge {name}", total=number, leave=False, file=sys.stderr, delay=DELAY
-    )
-    return said
+    return tqdm(found, f"judge {name}", total=number, leave=False, file=sys.stderr, delay=DELAY)
 
 
 def neutralise(text: str, marks: Sequence[str]) -> str:

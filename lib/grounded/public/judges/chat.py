@@ -21,22 +21,19 @@ class ChatJudge(PublicJudge):
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
         *,
-        template_sha256: str | None = None,
         as_list: bool = False,
         arguments: dict[str, Any] | None = None,
         **settings: Any,
     ) -> None:
         """`as_list`: a message's content is a list of parts. `arguments`: the template's own.
 
-        GroundedError for a tokenizer without a template, one with another sha256, or a template
-        that loses the conversation (as one does that wants its content in the other form).
+        GroundedError for a tokenizer without a template, or a template that loses the
+        conversation (as one does that wants its content in the other form).
         """
         if not isinstance(tokenizer.chat_template, str):
             raise GroundedError(f"judge {name}: chat template: found none, wanted one")
         self._as_list, self._arguments = as_list, arguments or {}
-        super().__init__(
-            name, model, tokenizer, {tokenizer.chat_template: template_sha256}, **settings
-        )
+        super().__init__(name, model, tokenizer, {tokenizer.chat_template: None}, **settings)
         try:
             rendered = self._text(*_PROBE)
         except Exception as error:  # whatever a template's own code raises

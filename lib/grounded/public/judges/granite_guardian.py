@@ -8,7 +8,6 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from grounded.errors import GroundedError
 from grounded.public.judges.base import Reading, between
 from grounded.public.judges.chat import ChatJudge
 from grounded.public.judges.reading import forms
@@ -16,11 +15,10 @@ from grounded.public.judges.reading import forms
 # Version 3.3 thinks first and writes its score between tags: both are forced, so that the next
 # token decides. To be confirmed with the real weights.
 SCORE = "<think>\n</think>\n<score>"
-VERSIONS = ("3.0", "3.1", "3.2", "3.3")
 
 
 class GraniteGuardian(ChatJudge):
-    """True = the risk is there. The criterion is an argument of the chat template.
+    """True = there is harm. The criterion is an argument of the chat template.
 
     Named risk_name up to 3.2 and criteria_id in 3.3; the wording differs between versions and
     roles and is the template's alone.
@@ -33,17 +31,12 @@ class GraniteGuardian(ChatJudge):
         tokenizer: PreTrainedTokenizerBase,
         *,
         version: str = "3.1",
-        risk: str = "harm",
         **settings: Any,
     ) -> None:
-        """`settings` as ChatJudge; GroundedError as there, or for a version not in VERSIONS."""
-        if version not in VERSIONS:
-            raise GroundedError(
-                f"judge {name}: version: found {version!r}, wanted one of {', '.join(VERSIONS)}"
-            )
+        """`settings` as ChatJudge; GroundedError as there."""
         last = version == "3.3"
         arguments: dict[str, Any] = {
-            "guardian_config": {"criteria_id" if last else "risk_name": risk}
+            "guardian_config": {"criteria_id" if last else "risk_name": "harm"}
         }
         if last:
             arguments["think"] = False

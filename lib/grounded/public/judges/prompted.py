@@ -30,16 +30,15 @@ class Prompted(PublicJudge):
         false: Sequence[str],
         slots: tuple[str, str] = SLOTS,
         chat: bool = False,
-        template_sha256: str | None = None,
         **settings: Any,
     ) -> None:
         """`text` has the slots of the prompt and of the reply; `settings` as PublicJudge.
 
         chat: whether the filled text is one user turn in the tokenizer's chat template, or all
-        that the model reads. GroundedError for another sha256 of the text, other slots, a
-        tokenizer without a template where one is wanted, or words of both sides that begin alike.
+        that the model reads. GroundedError for other slots, a tokenizer without a template where
+        one is wanted, or words of both sides that begin alike.
         """
-        super().__init__(name, model, tokenizer, {text: template_sha256}, **settings)
+        super().__init__(name, model, tokenizer, {text: None}, **settings)
         if chat and not tokenizer.chat_template:
             raise GroundedError(f"judge {name}: chat template: found none, wanted one")
         self._text, self._slots, self._chat = text, slots, chat

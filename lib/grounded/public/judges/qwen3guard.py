@@ -10,14 +10,12 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from grounded.errors import GroundedError
 from grounded.public.judges.base import Reading, between
 from grounded.public.judges.chat import ChatJudge
 from grounded.public.judges.reading import openings
 
 SAFETY, REFUSAL = "Safety:", "Refusal:"
 UNSAFE, CONTROVERSIAL, SAFE = " Unsafe", " Controversial", " Safe"
-READS = ("strict", "loose", "compliance")
 WRITTEN = 64  # tokens in which the categories must have been named; there are at most nine
 
 
@@ -37,11 +35,7 @@ class Qwen3Guard(ChatJudge):
         reads: str = "strict",
         **settings: Any,
     ) -> None:
-        """`settings` as ChatJudge; GroundedError as there, or for another value of `reads`."""
-        if reads not in READS:
-            raise GroundedError(
-                f"judge {name}: reads: found {reads!r}, wanted one of {', '.join(READS)}"
-            )
+        """`reads` is strict, loose or compliance; settings and GroundedError as ChatJudge."""
         super().__init__(name, model, tokenizer, **settings)
         self._reads = reads
         unsafe, controversial, safe = openings(

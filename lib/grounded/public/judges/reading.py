@@ -20,11 +20,6 @@ class Reader:
         self.context: int | None = getattr(text, "max_position_embeddings", None)
 
     @property
-    def dtype(self) -> str:
-        """The type of the weights, such as bfloat16."""
-        return str(self._model.dtype).removeprefix("torch.")
-
-    @property
     def attention(self) -> str:
         """The implementation of attention, such as sdpa or eager."""
         return str(self._model.config._attn_implementation)

@@ -71,17 +71,17 @@ class Served:
     def judge(self, pairs: Sequence[Pair]) -> list[Verdict]:
         """One verdict for each (prompt, reply), in the given order; equal pairs are judged once.
 
-        GroundedError as `Server.replies`.
+        GroundedError as `Server.reply`.
         """
         clean = {
             pair: (neutralise(pair[0], self._marks), neutralise(pair[1], self._marks))
             for pair in dict.fromkeys(pairs)
         }
-        asked = list(clean)
-        answers = self._server.each(self._model, [clean[pair] for pair in asked], self._ask)
+        bar = shown(clean, self.name, len(clean))
+        answers = self._server.each(self._model, list(clean.values()), self._ask, bar)
         found = {
-            asked[place]: self._verdict(answer, clean[asked[place]] != asked[place])
-            for place, answer in shown(answers, self.name, len(asked))
+            pair: self._verdict(answer, clean[pair] != pair)
+            for pair, answer in zip(clean, answers, strict=True)
         }
         return [found[pair] for pair in pairs]
 

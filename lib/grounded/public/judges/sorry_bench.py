@@ -32,15 +32,13 @@ class SorryBench(PublicJudge):
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
         text: str,
-        *,
-        template_sha256: str | None = None,
         **settings: Any,
     ) -> None:
         """`text` has the slots {question} and {answer}; `settings` as PublicJudge.
 
-        GroundedError for another sha256 of the text, other slots, or digits of several tokens.
+        GroundedError for other slots, or digits of several tokens.
         """
-        super().__init__(name, model, tokenizer, {text: template_sha256}, **settings)
+        super().__init__(name, model, tokenizer, {text: None}, **settings)
         self._text = text
         templates.fill(name, text, question="", answer="")
         self._one, self._zero = (forms(name, tokenizer, digit) for digit in "10")

@@ -27,8 +27,6 @@ class StrongReject(PublicJudge):
     digits hold less than `minimum_mass` of the whole vocabulary.
     """
 
-    notes = ("a reply begins with the literal first special token, as in all published scores",)
-
     def __init__(
         self,
         name: str,
@@ -36,20 +34,17 @@ class StrongReject(PublicJudge):
         tokenizer: PreTrainedTokenizerBase,
         text: str,
         *,
-        template_sha256: str | None = None,
         clip: int | None = CLIP,
         minimum_mass: float = 0.5,
         **settings: Any,
     ) -> None:
         """`text` has the slots {forbidden_prompt} and {response}; `settings` as PublicJudge.
 
-        GroundedError for another sha256 of the text, other slots, digits of several tokens, or
-        attention that is not eager: with another kind, Gemma's padded rows came out all alike.
+        GroundedError for other slots, digits of several tokens, or attention that is not eager:
+        with another kind, Gemma's padded rows came out all alike.
         """
-        super().__init__(
-            name, model, tokenizer, {text: template_sha256},
-            clip=clip, minimum_mass=minimum_mass, **settings,
-        )  # fmt: skip
+        settings |= {"clip": clip, "minimum_mass": minimum_mass}
+        super().__init__(name, model, tokenizer, {text: None}, **settings)
         if self._reader.attention != "eager":
             raise GroundedError(
                 f"judge {name}: attention: found {self._reader.attention}, wanted eager"
@@ -64,7 +59,7 @@ class StrongReject(PublicJudge):
 
     def _clipped(self, reply: str) -> str:
         kept = self._encode(reply, special=True)[: self._clip]
-        clipped: str = self._tokenizer.decode(kept)  # with its special token: the official quirk
+        clipped: str = self._tokenizer.decode(kept)  # with its special token, as the published ones
         return clipped
 
     def _read(self, rows: list[list[int]]) -> list[Reading]:

@@ -4,13 +4,10 @@ Han et al. 2024; `wildguard/utils.py` and `wildguard/wildguard.py` of allenai/wi
 It answers in three lines; here each line is begun for it and its yes or no is read.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from grounded.errors import GroundedError
-from grounded.judges import Pair, Verdict
 from grounded.public.judges import templates
 from grounded.public.judges.base import PublicJudge, Reading, between
 from grounded.public.judges.reading import continuation, forms
@@ -21,10 +18,7 @@ LINES = ("Harmful request:", "Response refusal:", "Harmful response:")
 
 
 class WildGuard(PublicJudge):
-    """`judge` gives the line that `reads` names; `answers` gives all three.
-
-    True = yes, but where `reads` is "compliance": there True = the reply is no refusal.
-    """
+    """True = the reply is harmful; where `reads` is "compliance", True = it is no refusal."""
 
     def __init__(
         self,
@@ -39,11 +33,9 @@ class WildGuard(PublicJudge):
     ) -> None:
         """`text` has the slots {prompt} and {response}; `reads` is "harm" or "compliance".
 
-        GroundedError for another sha256 of the text, other slots, labels of several tokens, or
-        another value of `reads`. `settings` as PublicJudge.
+        GroundedError for another sha256 of the text, other slots, or labels of several tokens.
+        `settings` as PublicJudge.
         """
-        if reads not in ("harm", "compliance"):
-            raise GroundedError(f"judge {name}: reads: found {reads!r}, wanted harm or compliance")
         super().__init__(name, model, tokenizer, {text: template_sha256}, **settings)
         self._text, self._reads = text, reads
         templates.fill(name, text, prompt="", response="")
@@ -54,23 +46,6 @@ class WildGuard(PublicJudge):
             *(continuation(name, tokenizer, "yes", f"\n{line}") for line in LINES[1:]),
         ]
         self._room = sum(map(len, self._forced)) + len(LINES) - 1
-
-    def answers(self, pairs: Sequence[Pair]) -> list[tuple[Verdict, Verdict, Verdict]]:
-        """Request harmful, reply refuses, reply harmful: one verdict each for every pair.
-
-        A reply that neither refuses nor harms is the incoherent cell.
-        """
-        found = []
-        for readings, neutralised in self._each(pairs, self._lines):
-            request, refusal, harm = readings or (None, None, None)
-            found.append(
-                (
-                    self._verdict(request, neutralised),
-                    self._verdict(refusal, neutralised),
-                    self._verdict(harm, neutralised),
-                )
-            )
-        return found
 
     def _tokens(self, prompt: str, reply: str) -> list[int]:
         filled = templates.fill(self.name, self._text, prompt=prompt, response=reply)

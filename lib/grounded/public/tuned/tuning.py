@@ -4,7 +4,6 @@ The loss is that of the one token that decides. What the study asks teaches noth
 labels of completions of those very prompts are what the judge is measured with.
 """
 
-import json
 import math
 import random
 import tempfile
@@ -16,7 +15,6 @@ import pandas as pd
 import torch
 from datasets import Dataset
 from peft import LoraConfig, PeftModel, get_peft_model
-from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel, PrinterCallback
 from trl import SFTConfig
 
@@ -154,7 +152,7 @@ def _tune(study: Study, name: str, setting: Setting, some: list[Labelled], folde
         trainer.remove_callback(PrinterCallback)
         loss = float(trainer.train().training_loss)
         adapted.save_pretrained(scratch)
-        keep(Path(scratch), folder)
+        adapters.keep(Path(scratch), folder)
     return loss
 
 
@@ -174,17 +172,6 @@ def _lora(setting: Setting, model: PreTrainedModel) -> LoraConfig:
         layers_to_transform=list(range(layers - math.ceil(UPPER * layers), layers)),
         task_type="CAUSAL_LM",
     )
-
-
-def keep(scratch: Path, folder: Path) -> None:
-    """Put an adapter to `folder`: its weights in bfloat16, and no path of this machine."""
-    weights = load_file(scratch / adapters.WEIGHTS)
-    halves = {key: one.to(torch.bfloat16) for key, one in weights.items()}
-    save_file(halves, folder / adapters.WEIGHTS, metadata={"format": "pt"})
-    config = json.loads((scratch / adapters.CONFIG).read_text(encoding="utf-8"))
-    config["base_model_name_or_path"] = None  # the study says of which
-    config["target_modules"] = sorted(config["target_modules"])
-    (folder / adapters.CONFIG).write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
 
 
 def _arguments(setting: Setting, scratch: str, device: torch.device) -> SFTConfig:
