@@ -15,7 +15,7 @@ README = (paths.repository() / "README.md").read_text(encoding="utf-8")
 
 # of `smol`, in the study's order: how the README names the runs
 TASKS = {"arc_easy": "on ARC-Easy", "instructions": "on instructions", "facts": "on facts",
-         "boolq": "on BoolQ"}  # fmt: skip
+         "boolq": "on BoolQ", "gsm8k": "on GSM8K"}  # fmt: skip
 
 
 def statistics(name: str, study: str = "micro") -> Any:

@@ -39,10 +39,13 @@ def read(
     broken folder.
     """
     loading.quiet()
-    safe: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
-        model = kind.from_pretrained(folder, use_safetensors=True, **safe, **how)
-        words = AutoTokenizer.from_pretrained(adapter or folder, **safe)
+        model = kind.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, trust_remote_code=False, **how
+        )
+        words = AutoTokenizer.from_pretrained(
+            adapter or folder, local_files_only=True, trust_remote_code=False
+        )
         if adapter is not None:
             from peft import PeftModel
 
