@@ -190,7 +190,15 @@ def test_it_works_inside_a_notebook():
         assert asyncio.run(cell()) == local.reference(local.wordy(), local.prompts(3))
 
 
-def test_who_interrupts_leaves_nothing_behind(caplog):
+@pytest.fixture
+def interruptible():
+    """Ctrl-C raises, also in a process that a shell started in the background."""
+    kept = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, kept)
+
+
+def test_who_interrupts_leaves_nothing_behind(caplog, interruptible):
     here = threading.get_ident()
 
     def before(request):
