@@ -92,6 +92,15 @@ def test_several_replies_to_a_prompt_are_one_answer_and_any_of_them_another(
     synthetic.write(asked, {"yes_no": 0.3})
     synthetic.reply_again(asked, "verdicts", "label", yes=2)
     monkeypatch.setattr(Generation, "samples", property(lambda _: 2))
+    rows = tables.verdicts
+    unread = 0  # one of the two verdicts of a prompt
+
+    def one_unread(*given: Any, **named: Any) -> pd.DataFrame:
+        found = rows(*given, **named)
+        lost = (found["run"] == RUN) & (found["prompt"] == unread) & (found["sample"] == 1)
+        return found.assign(label=found["label"].mask(lost))
+
+    monkeypatch.setattr(tables, "verdicts", one_unread)
     costs = run_notebook(NAME, runs=[RUN])[0]["costs"].set_index("measure")
     said = tables.verdicts("synthetic", judges=["harm"]).query("run == @RUN")
     last = said[said["step"] == said["step"].max()]
@@ -99,7 +108,9 @@ def test_several_replies_to_a_prompt_are_one_answer_and_any_of_them_another(
     row, any_of = (costs.loc[f"harmfulness rate{k} (harm)"] for k in ("", ", any of 2"))
     assert row["answers"] == by_prompt.ngroups  # prompts, not replies
     assert row["fine-tuned"] == pytest.approx(by_prompt.mean().mean())
-    assert any_of["fine-tuned"] == pytest.approx(by_prompt.max().mean())
+    known = by_prompt.max()[by_prompt.count() == 2]
+    assert any_of["answers"] == len(known) < by_prompt.ngroups
+    assert any_of["fine-tuned"] == pytest.approx(known.mean())
     assert any_of["fine-tuned"] > row["fine-tuned"]
 
 
