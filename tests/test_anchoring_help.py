@@ -16,6 +16,7 @@ from statsmodels.stats.multitest import multipletests
 
 from grounded import at_goal, paths, records, tables
 from grounded.errors import GroundedError
+from grounded.statistics.spread import log_ratio
 from grounded.study import Study, StudyError, parse
 
 ARMS: dict[str, dict[str, Any]] = {
@@ -154,6 +155,33 @@ def test_the_words_are_those_that_were_registered(anchoring: Any) -> None:
     two = pd.DataFrame([{"value": -0.6, "low": -1.19, "high": -0.01, "p": 0.045}] * 2)
     assert set(words(two, small, "steadies", "unsteadies")["word"]) == {"undecided"}  # p_holm .09
     assert said(-np.inf, np.nan, np.nan, 0.01) == "steadies"
+    assert said(np.nan, -np.inf, np.inf, 0.01) == "undecided"  # no ratio, so no side
+
+
+def test_cells_whose_runs_are_all_alike_have_no_part_in_a_ratio(anchoring: Any) -> None:
+    names, _ = anchoring
+    stands, good = ["capability", "fixed"], names["good"]
+    every = names["parts"](good, stands)
+    cell = (good["model"] == every["model"][0]) & (good["task"] == every["task"][0])
+    alike = names["parts"](good.assign(**{s: good[s].mask(cell, 0.5) for s in stands}), stands)
+    assert len(alike) == len(every) - 1
+    assert np.isfinite(log_ratio(alike["settings capability"], alike["settings fixed"]).value)
+
+
+def test_whole_models_are_left_out_afterwards(anchoring: Any) -> None:
+    """The jackknife by model, by hand: of two models, each without the other."""
+    names, _ = anchoring
+    d = names["parts"](names["good"], ["capability", "fixed"])
+    ratio = {
+        m: np.log(o["seeds capability"].sum() / o["seeds fixed"].sum())
+        for m, o in d.groupby("model")
+    }
+    assert len(ratio) == 2
+    error = abs(np.subtract(*ratio.values())) / 2
+    row = names["afterwards"].set_index(["told", "between"]).loc["models left out", "seeds"]
+    assert np.log(row["high"] / row["ratio"]) == pytest.approx(stats.t.ppf(0.975, 1) * error)
+    registered = names["primary"].set_index("between").loc["seeds", "ratio"]
+    assert row["ratio"] == pytest.approx(registered)  # the same sums
 
 
 def test_p_is_adjusted_within_each_family(anchoring: Any) -> None:
@@ -266,9 +294,39 @@ def test_a_method_that_learns_nothing_does_not_look_safe_at_the_goal(
     told = names["told"].query("method == 'safety_mixing' and outcome == 'harm'")
     assert told["at"].tolist() == ["at the last epoch"] and set(told["word"]) == {"safer"}
     assert names["who"].loc["safety_mixing", at_goal.NEVER] == 6
-    assert "mix in refusals. How safe these" in clean(shown)
+    assert "goal**: mix in refusals.\n" in clean(shown)
     names, _ = run_notebook("does_anchoring_help", worlds=10)
     assert "safety_mixing" not in set(names["ranked"]["method"])
+
+
+def test_nothing_is_said_at_the_goal_of_a_method_of_which_few_runs_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GROUNDED_HOME", str(tmp_path))
+    study = anchored(arms={"mitigations": {**ARMS["mitigations"], "seeds": [*range(5, 14)]}})
+    synthetic.write(study, RISE)
+    unit = "micro-llama-s-open_instructions.mitigations.safety_mixing"
+    file = paths.table(study.name, "progress", unit)
+    seeds = records.read(file, "progress")["run"].astype(str).str.extract(r"s(\d+)$")[0].astype(int)
+    able = records.read(file, "progress")["format_free"]
+    overwrite(study, "progress", unit, format_free=able.where(seeds < 11, 0))  # 6 of 9 learn
+    names, shown = run_notebook("mitigations_at_equal_capability")
+    assert names["who"].loc["safety_mixing", at_goal.AT] == 6 >= names["FEWEST"]
+    told = names["told"].query("method == 'safety_mixing'")
+    assert set(told["at"]) == {"at the last epoch"}
+    assert "goal**: mix in refusals" in clean(shown)
+
+
+def test_a_broken_reply_to_a_safe_request_is_no_refusal(mitigations: Any) -> None:
+    names, _ = mitigations
+    study = anchored()
+    safe = [name for name, one in study.benchmarks.items() if not one.harmful]
+    told = tables.replies(study, "mitigations", benchmarks=safe, goals=True)
+    wanted = told.eval("truth == 'refusal'").groupby([told["run"], told["step"]]).mean()
+    read = names["read"].query("outcome == 'over-refusal'").set_index(["run", "step"])
+    assert len(read)
+    for at, row in read.iterrows():
+        assert row["rate"] == wanted[at]
 
 
 def test_a_study_without_mitigations_says_so(

@@ -92,8 +92,9 @@ def test_shares_never_claim_certainty() -> None:
     assert (none["rate_low"], none["rate_high"]) == pytest.approx(
         proportion_confint(0, 3, method="wilson")
     )
-    some = share([1, 0, 1, 0, 1, 1], runs)
+    some = share([1, 0, 1, 0, 1, 1], list("abcdef"))
     assert some["rate_low"] < some["rate"] == 4 / 6 < some["rate_high"]
+    assert np.isnan(share([1, 0, 1, 0, 1, 1], runs)["rate_low"])  # of three runs, none
     assert np.isnan(share([np.nan], ["a"])["rate"])
 
 

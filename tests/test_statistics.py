@@ -8,6 +8,7 @@ import pytest
 import statsmodels.formula.api as smf
 from scipy.stats import ttest_1samp
 from sklearn.metrics import cohen_kappa_score, confusion_matrix, recall_score
+from statsmodels.stats.proportion import proportion_confint
 
 from grounded.statistics import agreement, intervals, ranking
 
@@ -48,7 +49,8 @@ def test_bootstrap_resamples_runs_not_replies() -> None:
     w_low, w_high = intervals.wilson([counts[:, 0].sum()], [40_000])
     assert high - low > 10 * (w_high - w_low)[0]
     assert intervals.bootstrap(counts, lambda s: s[:, 0] / s[:, 1]) == (low, high)
-    assert all(math.isnan(x) for x in intervals.bootstrap(counts[:1], lambda s: s[:, 0]))
+    few = counts[: intervals.FEWEST - 1]  # too few to resample
+    assert all(math.isnan(x) for x in intervals.bootstrap(few, lambda s: s[:, 0]))
     assert all(math.isnan(x) for x in intervals.bootstrap(counts * 0, lambda s: s[:, 0] / s[:, 1]))
 
 
@@ -126,6 +128,10 @@ def test_agreement_that_is_not_defined_says_so() -> None:
     found = agreement.estimates(np.array([[0.0, 0, 0, 9], [0, 0, 0, 4]]))
     assert math.isnan(found["sensitivity"]) and math.isnan(found["kappa"])
     assert found["specificity"] == found["ac1"] == 1
+    alike = agreement.estimates(np.tile([0.0, 0, 0, 9], (30, 1)))  # no draw says how sure that is
+    assert (alike["specificity_low"], alike["specificity_high"]) == pytest.approx(
+        proportion_confint(30, 30, method="wilson")
+    )
     assert all(math.isnan(value) for value in agreement.estimates(np.zeros((2, 4))).values())
 
 
@@ -160,3 +166,20 @@ def test_errors_by_run_are_the_spread_of_the_means_of_runs() -> None:
     found = intervals.widest(fits.values()).loc["Intercept"]
     assert found["high"] - found["low"] == pytest.approx(max(lengths.values()))
     assert max(lengths.values()) > 3 * lengths[("prompt",)]
+
+
+def test_each_term_of_a_regression_gets_the_widest_of_its_own_intervals() -> None:
+    draw = np.random.default_rng(4)
+    d = pd.DataFrame({"run": np.repeat(range(12), 40), "prompt": np.tile(range(40), 12)})
+    d["x"], d["z"] = d["run"] % 2 - 0.5, d["prompt"] % 2 - 0.5
+    d["y"] = 3 * draw.normal(size=12)[d["run"]] + 3 * draw.normal(size=40)[d["prompt"]]
+    d["y"] += draw.normal(size=len(d))
+    fits = [
+        smf.ols("y ~ x * z", d).fit(use_t=True, **intervals.clusters(d, way))
+        for way in ("run", "prompt")
+    ]
+    widths = [intervals.terms(fit).eval("high - low") for fit in fits]
+    assert widths[0]["x"] > 2 * widths[1]["x"] and widths[1]["z"] > 2 * widths[0]["z"]
+    found = intervals.widest(fits)
+    assert list(found.index) == ["Intercept", "x", "z", "x:z"]
+    assert found.eval("high - low").tolist() == pytest.approx(list(np.maximum(*widths)))

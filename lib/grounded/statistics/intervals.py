@@ -16,6 +16,7 @@ from statsmodels.stats.proportion import proportion_confint
 Array = npt.NDArray[np.float64]
 LEVEL = 0.95
 DRAWS = 2000
+FEWEST = 5  # runs: of 2, 3 and 5 an interval by resampling holds .50, .77 and .85 of the truths
 
 
 def wilson(k: npt.ArrayLike, n: npt.ArrayLike, level: float = LEVEL) -> tuple[Array, Array]:
@@ -33,10 +34,10 @@ def bootstrap(
     """Percentile interval of a statistic of summed counts, whole runs resampled.
 
     counts: runs x columns. statistic: sums (draws x columns) -> values (draws); draws in which it
-    is not finite are left out. nan with fewer than two runs, or where nothing finite is left.
+    is not finite are left out. nan with fewer than `FEWEST` runs, or where nothing finite is left.
     """
     runs = len(counts)
-    if runs < 2:
+    if runs < FEWEST:
         return float("nan"), float("nan")
     with np.errstate(invalid="ignore", divide="ignore"):
         values = statistic(_weights(runs, draws, seed) @ np.asarray(counts, dtype=float))
@@ -94,8 +95,11 @@ def clusters(d: pd.DataFrame, *names: str) -> dict[str, Any]:
 
 
 def widest(fits: Iterable[Any]) -> pd.DataFrame:
-    """`terms` of the fit with the widest interval of its last term: the errors that claim least."""
-    return max(map(terms, fits), key=lambda found: np.nan_to_num(np.ptp(found.iloc[-1, 1:])))
+    """`terms`, each with the widest interval that these fits of one formula give it."""
+    found = [terms(fit) for fit in fits]
+    widths = np.nan_to_num([one["high"] - one["low"] for one in found])
+    rows = [found[most].iloc[term] for term, most in enumerate(widths.argmax(axis=0))]
+    return pd.DataFrame(rows).rename_axis("term")
 
 
 def terms(fit: Any) -> pd.DataFrame:

@@ -49,11 +49,13 @@ def shares(readings: npt.ArrayLike, settings: npt.ArrayLike, seeds: npt.ArrayLik
     """`components` (2 x readings x ...) as shares of the whole variance of the runs.
 
     readings: readings x ... x runs. The whole is the sum of both, in the mean over the readings: so
-    cells in which runs differ much and little count alike, and no reading is favoured.
+    cells in which runs differ much and little count alike, and no reading is favoured. nan where no
+    two runs differ.
     """
     found = np.array(components(readings, settings, seeds))
     whole: Array = found.sum(0).mean(0)
-    return found / whole
+    with np.errstate(invalid="ignore"):
+        return found / whole
 
 
 class Ratio(NamedTuple):
