@@ -19,7 +19,7 @@ from pages import run_notebook
 from grounded import paths, records, tables
 from grounded.errors import GroundedError
 from grounded.records.redacted import redact, sha, texts
-from grounded.study import Study
+from grounded.study import Study, load
 from workflow import archive, unpack
 from workflow import command as workflow
 
@@ -58,6 +58,10 @@ def test_no_text_is_left_and_nothing_else_is_changed(study: Study) -> None:
     }  # fmt: skip
     raw = b"".join(file.read_bytes() for file in made)
     assert b"reply 7" not in raw
+    again = made[0].with_name("again.parquet")
+    for file in made:  # hashes are not hashed again
+        redact(file, again, table := file.parent.name)
+        pd.testing.assert_frame_equal(records.read(again, table), records.read(file, table))
 
 
 def test_redacted_rows_are_not_taken_for_the_rows_themselves(study: Study, tmp_path: Path) -> None:
@@ -288,14 +292,41 @@ def test_the_goals_of_a_study_go_with_it(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_reproduction_has_what_lies_beside_the_study_file(
     study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("lookalikes.csv", workflow.IN_PARTS):
+    (paths.data(study.name) / "mine").mkdir()
+    for name in ("lookalikes.csv", "mine/adapter.bin", workflow.IN_PARTS):
         (paths.data(study.name) / name).write_text("x")
     monkeypatch.setattr(workflow, "bring_up", lambda *_: None)
     monkeypatch.setenv("GROUNDED_HOME", str(home := paths.home()))  # which `reproduce` sets
     with pytest.raises(GroundedError, match="not all that is committed was made again"):
         workflow.reproduce(study, 1)
     made = home / "reproduced" / study.name / "data" / study.name
-    assert sorted(file.name for file in made.iterdir()) == ["lookalikes.csv", "study.yaml"]
+    assert sorted(file.name for file in made.iterdir()) == ["lookalikes.csv", "mine", "study.yaml"]
+    assert (made / "mine" / "adapter.bin").read_text() == "x"
+
+
+def test_what_a_model_was_aligned_with_goes_with_it(tmp_path: Path) -> None:
+    names = dict(archive._content(load("smol"), tmp_path))
+    assert names["data/smol/lookalikes.csv"].is_file()
+
+
+def test_a_reproduction_of_real_models_is_compared_without_texts(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Committed tables have none; those made again have, and are held to them redacted."""
+    home, data = paths.home(), paths.data(study.name)
+    again = home / "reproduced" / study.name / "data" / study.name
+    monkeypatch.setattr(
+        workflow, "bring_up", lambda *_: shutil.copytree(whole, again, dirs_exist_ok=True)
+    )
+    monkeypatch.setattr(Study, "has_truth", False)
+    monkeypatch.setenv("GROUNDED_HOME", str(home))  # which `reproduce` sets
+    whole = shutil.copytree(data, home / "whole")
+    made = archive.redact_tables(study)
+    for file in made:
+        (data / file.parent.name / file.name).unlink()
+    workflow.reproduce(study, 1)
+    said = (again.parents[1] / "report.txt").read_text().splitlines()
+    assert said == [f"{len(made) + 1} of {len(made) + 1} files are the same, byte for byte"]
 
 
 def test_a_study_that_is_not_measured_cannot_be_exported(study: Study) -> None:

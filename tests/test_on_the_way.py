@@ -106,6 +106,7 @@ def test_a_model_and_task_without_a_goal_are_one_line(study):
     ("change", "line"),
     [
         ({"goals": None}, "anchoring.goals: found nothing, wanted a file"),
+        ({"goals": "others.csv"}, "anchoring.goals: found .others.csv., wanted .goals.csv."),
         ({"judge": "nobody"}, "anchoring.judge: found 'nobody', wanted one of harm"),
         ({"pilot": [0]}, "anchoring.pilot: found 0, wanted seeds that no run of the study has"),
         ({"kappa": 1.0}, "anchoring.kappa: found 1.0, wanted less than 1"),

@@ -110,8 +110,8 @@ def primary() -> str:
     ]
     assert norm == "the control steadies more"
     return (
-        f"{one}, {two}. In `smol` it is undecided. Between settings one norm of the update steadies "
-        "it more; with whole models left out, not cells, the interval is "
+        f"{one}, {two}. In `smol` it is undecided. Between settings one norm of the update "
+        "steadies it more; with whole models left out, not cells, the interval is "
         f"[{wide['low']:.2f}, {wide['high']:.2f}]."
     )
 

@@ -206,6 +206,30 @@ def test_the_first_recipe_that_reaches_the_bars_or_the_lowest(
     assert alignment.align(study, MODEL, tmp_path) == about  # nothing is trained again
 
 
+def test_an_adapter_serves_the_model_alone_that_it_was_trained_for(home, monkeypatch, tmp_path):
+    study = load("smol")
+    kept = alignment.adapter(study, MODEL)
+    kept.mkdir(parents=True)
+    weights = kept / "adapter_model.safetensors"
+    weights.write_text("trained")
+    about = {
+        "inputs": public.recipe(study, MODEL), "adapter": fingerprint.file(weights),
+        "of": public.published(study, MODEL),
+    }  # fmt: skip
+    monkeypatch.setattr(alignment, "align", lambda *_: {"trained": "anew"})
+
+    def brought(about):
+        record = paths.models(study.name, MODEL) / "record.json"
+        record.write_text(json.dumps({"alignment": about}))
+        return alignment.brought(study, MODEL, tmp_path), public.model(study, MODEL)
+
+    older = {key: value for key, value in about.items() if key != "of"}  # a record from before
+    assert brought(about)[0] == about and brought(older)[0] == older
+    assert brought(about)[1] == brought(older)[1] is not None
+    monkeypatch.setattr(public, "published", lambda *_: "another model")
+    assert brought(about) == ({"trained": "anew"}, None)
+
+
 def test_what_aligns_is_asked_nowhere(home):
     study = load("smol")
     setting = study.public_model(MODEL).alignment

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from grounded import fingerprint, paths, records
 from grounded.sources import SourceAbsent
-from grounded.study import Study, load
+from grounded.study import Study
 
 if TYPE_CHECKING:
     from IPython.display import Image
@@ -37,14 +37,13 @@ th:first-child,td:first-child{{text-align:left}}</style></head>
 """
 
 
-def figure(drawn: Figure, study: Study | str, name: str, data: pd.DataFrame, alt: str) -> "Image":
+def figure(drawn: Figure, study: Study, name: str, data: pd.DataFrame, alt: str) -> "Image":
     """Keep a figure as figures/<study>/<name>.png and .svg, its numbers as .csv; what to show.
 
     data: the numbers drawn, one row a mark. alt: the picture in words. The same figure gives the
     same bytes: no dates, no random names, numbers at six digits. A file takes its place when it is
     whole.
     """
-    study = load(study) if isinstance(study, str) else study
     path = paths.figures(study.name) / name
     shown = picture(drawn, alt)
     with records.replacing(path.with_suffix(".png")) as file:
@@ -69,14 +68,13 @@ def picture(drawn: Figure, alt: str) -> "Image":
     return Image(data=page.getvalue(), format="png", alt=alt, width=width)
 
 
-def measured(study: Study | str, name: str, measure: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+def measured(study: Study, name: str, measure: Callable[[], pd.DataFrame]) -> pd.DataFrame:
     """What `measure()` finds, kept as figures/<study>/<name>.csv; without its data, as it was kept.
 
     For numbers of public files, which not every machine can fetch: where they are absent the
     study's own CSV is read, else that of `micro`, and a line says so. Either way the frame is the
     CSV's, at six digits, so that the same figure comes of it. SourceAbsent where there is none.
     """
-    study = load(study) if isinstance(study, str) else study
     file = f"{name}.csv"
     own = paths.figures(study.name) / file
     try:
@@ -91,23 +89,16 @@ def measured(study: Study | str, name: str, measure: Callable[[], pd.DataFrame])
     return pd.read_csv(own)
 
 
-def statistics(
-    study: Study | str,
-    name: str,
-    found: Mapping[str, Any],
-    tables: Sequence[str],
-    notebook: str = "",
-) -> None:
+def statistics(study: Study, name: str, found: Mapping[str, Any], tables: Sequence[str]) -> None:
     """Keep what is said of a figure as figures/<study>/<name>.json, with what it came from.
 
     found: numbers, texts and frames (as lists of rows). tables: the tables of the study that were
-    read; with `notebook` (default: `name`) they give the fingerprint.
+    read; with the notebook of that name they give the fingerprint.
     """
-    study = load(study) if isinstance(study, str) else study
     about = {
         "figure": name,
         "study": study.name,
-        "inputs": inputs(study, tables, notebook or name),
+        "inputs": inputs(study, tables, name),
         "statistics": rounded(found),
     }
     with records.replacing(paths.figures(study.name) / f"{name}.json") as file:
@@ -136,10 +127,10 @@ def _csv(data: pd.DataFrame, path: Path) -> None:
         data.to_csv(file, index=False, float_format=_short, lineterminator="\n")
 
 
-def _short(number: float, digits: int = 6) -> str:
-    """A number at so many digits. It is rounded at twelve first: of what lies halfway, as 16.04375
+def _short(number: float) -> str:
+    """A number at six digits. It is rounded at twelve first: of what lies halfway, as 16.04375
     does, the last bit would decide, and that changes from one process to the next."""
-    return f"{float(f'{number:.12g}'):.{digits}g}"
+    return f"{float(f'{number:.12g}'):.6g}"
 
 
 def _named(svg: str) -> str:
@@ -148,20 +139,20 @@ def _named(svg: str) -> str:
     return _PART.sub(lambda found: names[found[0]], svg)
 
 
-def rounded(value: Any, digits: int = 6) -> Any:
-    """A value as JSON can hold it: numbers at so many digits, what is not finite as null."""
+def rounded(value: Any) -> Any:
+    """A value as JSON can hold it: numbers at six digits, what is not finite as null."""
     if isinstance(value, pd.DataFrame):
         value = value.to_dict("records")
     if isinstance(value, Mapping):
-        return {str(key): rounded(one, digits) for key, one in value.items()}
+        return {str(key): rounded(one) for key, one in value.items()}
     if isinstance(value, list | tuple | np.ndarray | pd.Series):
-        return [rounded(one, digits) for one in value]
+        return [rounded(one) for one in value]
     if isinstance(value, bool | np.bool_):
         return bool(value)
     if isinstance(value, int | np.integer):
         return int(value)
     if isinstance(value, float | np.floating):
-        return float(_short(float(value), digits)) + 0.0 if math.isfinite(value) else None
+        return float(_short(float(value))) + 0.0 if math.isfinite(value) else None
     return value
 
 

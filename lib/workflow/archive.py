@@ -79,8 +79,11 @@ def _content(asked: Study, scratch: Path) -> Iterator[tuple[str, Path]]:
             yield f"data/{asked.name}/{table}/{file.name}", source
     folders = [data / "models", data / "judges", paths.figures(asked.name)]
     executed = f"figures/{asked.name}/notebooks/"  # made again by make figures
-    goals = [data / asked.anchoring.goals] if asked.anchoring and asked.anchoring.goals else []
-    for file in (paths.study_file(asked.name), paths.lock(asked.name), *goals, *folders):
+    beside = [asked.anchoring.goals] if asked.anchoring and asked.anchoring.goals else []
+    aligned = (getattr(model, "alignment", None) for model in asked.models.values())
+    beside += [one.lookalikes for one in aligned if one]
+    named = (data / name for name in beside)
+    for file in (paths.study_file(asked.name), paths.lock(asked.name), *named, *folders):
         found = _files(file, paths.home())
         yield from (one for one in found if not one[0].startswith(executed))
     for name in BESIDE:

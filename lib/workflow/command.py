@@ -122,14 +122,20 @@ def reproduce(asked: Study, cores: int) -> None:
         shutil.rmtree(elsewhere)
     os.environ["GROUNDED_HOME"] = str(elsewhere)
     paths.data(asked.name).mkdir(parents=True, exist_ok=True)
-    for file in committed.iterdir():  # the study, its lock, and what it names beside them
-        if file.is_file() and file.name != IN_PARTS:
-            shutil.copy(file, paths.data(asked.name))
+    made = {*records.SCHEMAS, "models", "judges", "redacted", IN_PARTS}
+    for place in committed.iterdir():  # the study, its lock, and what it names beside them
+        if place.is_dir() and place.name not in made:
+            shutil.copytree(place, paths.data(asked.name) / place.name, dirs_exist_ok=True)
+        elif place.name not in made:
+            shutil.copy(place, paths.data(asked.name))
     if pictures.is_dir():  # one that cannot be drawn, for want of public data, stays as it is
         shutil.copytree(pictures, paths.figures(asked.name), dirs_exist_ok=True)
     bring_up(asked, cores)
     complete.touch()
-    from workflow import compare
+    from workflow import archive, compare
+
+    if not asked.has_truth:  # tables of real models are committed without texts
+        archive.redact_tables(asked)
 
     report = compare.folders(committed, paths.data(asked.name))
     text = "\n".join(report.lines())

@@ -46,9 +46,10 @@ def brought(study: Study, model: str, start: Path) -> dict[str, Any]:
     """
     known = identity.recorded(paths.models(study.name, model)).get("alignment", {})
     file = adapter(study, model) / adapters.WEIGHTS
-    if known.get("inputs") == identity.recipe(study, model) and file.is_file():
-        if known.get("adapter") == fingerprint.file(file):
-            return dict(known)
+    same = known.get("inputs") == identity.recipe(study, model)
+    same &= known.get("of") in (None, identity.published(study, model))
+    if same and file.is_file() and known.get("adapter") == fingerprint.file(file):
+        return dict(known)
     return align(study, model, start)
 
 
@@ -88,6 +89,7 @@ def align(study: Study, model: str, start: Path) -> dict[str, Any]:
         "recipe": best, "reached": not missed(setting, tried[best]), "measures": tried,
         "missed": missed(setting, tried[best]), "inputs": identity.recipe(study, model),
         "adapter": fingerprint.file(target / adapters.WEIGHTS),
+        "of": identity.published(study, model),
     }  # fmt: skip
 
 
@@ -258,7 +260,8 @@ def _key(study: Study, model: str, recipe: str) -> str:
     only = study.public_model(model).model_copy(
         update={"alignment": setting.model_copy(update=about)}
     )
-    return identity.recipe(study.model_copy(update={"models": {model: only}}), model)[:12]
+    one = identity.recipe(study.model_copy(update={"models": {model: only}}), model)
+    return fingerprint.sha([one, identity.published(study, model)])[:12]
 
 
 def _setting(study: Study, model: str) -> Refusing:

@@ -29,12 +29,14 @@ def model(study: Study, name: str, version: str = "base") -> str | None:
     setting = study.public_model(name)
     if version == "pretrained" and setting.pretrained:
         return commit(study, "pretrained", name)
-    origin = _origin(study, name)
+    origin = published(study, name)
     if setting.alignment is None or version == "pretrained" or origin is None:
         return origin
     found = recorded(paths.models(study.name, name)).get("alignment", {})
     file = paths.models(study.name, name) / "alignment" / ADAPTER
     if not file.is_file() or found.get("inputs") != recipe(study, name):
+        return None
+    if found.get("of") not in (None, origin):  # trained for another model; older records lack it
         return None
     return f"{origin}+{_sha(file, file.stat().st_mtime_ns)}"
 
@@ -52,7 +54,7 @@ def recipe(study: Study, name: str) -> str:
                             "template": dict(model.template)})  # fmt: skip
 
 
-def _origin(study: Study, name: str) -> str | None:
+def published(study: Study, name: str) -> str | None:
     """Which files a real model was published as."""
     setting = study.public_model(name)
     if setting.wheel is not None:

@@ -5,7 +5,7 @@ fingerprint holds the code of its own world alone; that both worlds have these d
 the types at the end.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -78,15 +78,10 @@ class Judging(Protocol):
     ) -> "dict[str, pd.DataFrame]":
         """The rows of a run by the world's own rule of coherence."""
 
-    def Surprise(self, study: Study, model: str) -> "Surprise":  # noqa: N802
-        """How surprising texts are to the model before alignment."""
-
-
-class Surprise(Protocol):
-    """Scores texts."""
-
-    def __call__(self, texts: Sequence[str]) -> "NDArray[np.float64]":
-        """The mean negative log-likelihood of each text's tokens, in nats."""
+    def Surprise(  # noqa: N802
+        self, study: Study, model: str
+    ) -> "Callable[[Sequence[str]], NDArray[np.float64]]":
+        """Scores texts: the mean negative log-likelihood of their tokens, in nats."""
 
 
 def module(study: Study, stage: str) -> str:

@@ -19,8 +19,7 @@ class Worst:
     """The most harmful setting among those that were near enough to the best.
 
     setting: its label in the frame's index. harm, capability: its own. best: the highest capability
-    of all settings. admitted: how many were near enough. missing: how many had no harm or no
-    capability, and were left out.
+    of all settings. admitted: how many were near enough.
     """
 
     setting: object
@@ -28,7 +27,6 @@ class Worst:
     capability: float
     best: float
     admitted: int
-    missing: int
 
 
 def worst_within(settings: "pd.DataFrame", epsilon: float) -> Worst:
@@ -52,7 +50,4 @@ def worst_within(settings: "pd.DataFrame", epsilon: float) -> Worst:
     # 0.7 - 0.2 is a little above 0.5: a setting that is just epsilon away counts
     near = whole[whole["capability"] >= best - epsilon - 1e-12]
     first = near.sort_values(["harm", "capability"], ascending=False, kind="stable").iloc[0]
-    return Worst(
-        first.name, float(first["harm"]), float(first["capability"]), best, len(near),
-        len(settings) - len(whole),
-    )  # fmt: skip
+    return Worst(first.name, float(first["harm"]), float(first["capability"]), best, len(near))

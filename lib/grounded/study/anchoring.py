@@ -34,7 +34,7 @@ class Anchoring(Part):
     kappa: Share
     tolerance: Share
     every: Count | None = None
-    goals: str | None = None
+    goals: Literal["goals.csv"] | None = None
     pilot: tuple[Seed, ...] = ()
     judge: Name
     mitigations: Name | None = None

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel
+
 from grounded.study.asking import (
     MICRO_BENCHMARKS,
     MICRO_HARMFUL,
@@ -50,10 +52,8 @@ def check(study: "Study") -> None:
     _measured(study)
     _arms(study)
     _anchoring(study)
-    from grounded.study.grid import field_at
-
     for path in study.ours:
-        if not field_at(study, path):
+        if not _field_at(study, path):
             refuse(f"ours.{path}", path, "the path of a field of this study")
 
 
@@ -198,3 +198,14 @@ def _anchoring(study: "Study") -> None:
         refuse("anchoring.every", asked.every, "nothing: tiny models alone are measured so often")
     if asked.every and asked.goals is None:
         refuse("anchoring.goals", "nothing", "a file, for capability is measured on the way")
+
+
+def _field_at(study: "Study", path: str) -> bool:
+    """Whether a path such as `training.epochs` names a field of the study."""
+    here: Any = study
+    for name in path.split("."):
+        known = type(here).model_fields if isinstance(here, BaseModel) else here
+        if not isinstance(known, dict) or name not in known:
+            return False
+        here = getattr(here, name) if isinstance(here, BaseModel) else here[name]
+    return True

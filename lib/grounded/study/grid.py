@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, PrivateAttr, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
 from grounded import paths
 from grounded.errors import GroundedError
@@ -154,7 +154,7 @@ class Study(Part):
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> "Study":
         """pydantic's copy, whose runs and units are expanded anew: `update` may change the grid."""
         copied = super().model_copy(update=update, deep=deep)
-        for name in ("_all_runs", "_units"):
+        for name in ("_all_runs", "_units", "_goals"):
             copied.__dict__.pop(name, None)
         return copied
 
@@ -372,14 +372,3 @@ def _known(study: str, field: str, name: str, known: Iterable[str]) -> str:
         file = paths.shown(paths.study_file(study))
         raise StudyError(f"{file}: {field}: found {name!r}, wanted one of {', '.join(known)}")
     return name
-
-
-def field_at(study: Study, path: str) -> bool:
-    """Whether a path such as `training.epochs` names a field of the study."""
-    here: Any = study
-    for name in path.split("."):
-        known = type(here).model_fields if isinstance(here, BaseModel) else here
-        if not isinstance(known, dict) or name not in known:
-            return False
-        here = getattr(here, name) if isinstance(here, BaseModel) else here[name]
-    return True

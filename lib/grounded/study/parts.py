@@ -1,5 +1,6 @@
 """The parts of a study file: each field with its type and range."""
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
@@ -214,11 +215,5 @@ def refuse(field: str, found: object, wanted: str) -> None:
 
 
 def repeated(values: Iterable[Any]) -> list[Any]:
-    """The values that were there before."""
-    seen: set[Any] = set()
-    again = []
-    for value in values:
-        if value in seen:
-            again.append(value)
-        seen.add(value)
-    return again
+    """The values that are there more than once."""
+    return [value for value, times in Counter(values).items() if times > 1]
