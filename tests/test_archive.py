@@ -315,12 +315,12 @@ def test_a_reproduction_of_real_models_is_compared_without_texts(
     """Committed tables have none; those made again have, and are held to them redacted."""
     home, data = paths.home(), paths.data(study.name)
     again = home / "reproduced" / study.name / "data" / study.name
+    whole = shutil.copytree(data, home / "whole")
     monkeypatch.setattr(
         workflow, "bring_up", lambda *_: shutil.copytree(whole, again, dirs_exist_ok=True)
     )
     monkeypatch.setattr(Study, "has_truth", False)
     monkeypatch.setenv("GROUNDED_HOME", str(home))  # which `reproduce` sets
-    whole = shutil.copytree(data, home / "whole")
     made = archive.redact_tables(study)
     for file in made:
         (data / file.parent.name / file.name).unlink()
