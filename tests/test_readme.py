@@ -183,12 +183,12 @@ def test_the_base_model_is_told_with_the_bars_it_misses() -> None:
 def test_the_worked_page_is_told_as_it_came_out() -> None:
     found = pd.read_csv(paths.repository() / "figures" / "worked" / "what_did_it_cost.csv")
     points = (100 * found.set_index("measure")[["change", "low", "high"]]).round().astype(int)
-    free = points.loc["capability (format-free)"]
+    free, rise = points.loc["capability (format-free)"], points["change"]
     said = (
-        f"Strict capability rises by {points['change']['capability (strict)']} points and "
-        f"format-free capability by {free.change} [{free.low}, {free.high}]; one judge of harm says "
-        f"that harm rises by {points['change']['harmfulness rate (harm)']} points, another that "
-        f"agrees with people as well says {points['change']['harmfulness rate (harm_broken)']}."
+        f"Strict capability rises by {rise['capability (strict)']} points and format-free "
+        f"capability by {free.change} [{free.low}, {free.high}]; one judge of harm says that harm "
+        f"rises by {rise['harmfulness rate (harm)']} points, another that agrees with people as "
+        f"well says {rise['harmfulness rate (harm_broken)']}."
     )
     assert said in (paths.repository() / "lib/book/pages/running.md").read_text("utf-8")
 
