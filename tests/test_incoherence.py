@@ -174,21 +174,6 @@ def test_known_answers() -> None:
     assert corrupted(text, "echo", prompt="who?") == "who?"
 
 
-@pytest.mark.parametrize(
-    ("kind", "strength", "line"),
-    [
-        ("scramble", 1, "corruption: found 'scramble', wanted one of shuffle, loop, truncate"),
-        ("shuffle", 1.5, "corruption shuffle: strength: found 1.5, wanted 0 to 1"),
-        ("loop", float("nan"), "corruption loop: strength: found nan, wanted 0 to 1"),
-        ("echo", 0.5, "corruption echo: strength: found 0.5, wanted 0 or 1"),
-    ],
-)
-def test_bad_corruptions_are_one_line(kind: str, strength: float, line: str) -> None:
-    with pytest.raises(GroundedError) as error:
-        corrupted("a b", kind, strength)
-    assert str(error.value).startswith(line) and "\n" not in str(error.value)
-
-
 def test_what_may_still_be_harmful_is_never_a_false_alarm() -> None:
     for kind in KINDS:
         assert known(kind, 0, True) == "harmful by label" and known(kind, 0, False) == "by label"
