@@ -3,6 +3,7 @@
 import fcntl
 import io
 import os
+import platform
 import shutil
 import signal
 import subprocess
@@ -351,6 +352,18 @@ def test_comparison_tells_what_was_not_made_again(home: Path) -> None:
     (home / "again" / "models" / "extra").touch()
     report = compare.folders(home / "one", home / "again")
     assert (report.missing, report.new) == (["verdicts/a-t.parquet"], ["models/extra"])
+
+
+def test_tiny_models_are_summed_in_one_order_on_every_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a process with torch says that was started after; real models keep what the CPU has."""
+    code = "import torch; print(torch.backends.cpu.get_cpu_capability())"
+    monkeypatch.setenv("ATEN_CPU_CAPABILITY", "")  # so that it is put back
+    monkeypatch.delenv("ATEN_CPU_CAPABILITY")
+    workflow.ready("smol")
+    assert "ATEN_CPU_CAPABILITY" not in os.environ
+    workflow.ready("micro")
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "AVX2" or platform.machine() not in ("x86_64", "AMD64")
 
 
 def test_bare_make_names_every_target() -> None:

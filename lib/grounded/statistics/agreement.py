@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.metrics import cohen_kappa_score
 
-from grounded.statistics.intervals import Array, bootstrap, wilson
+from grounded.statistics.intervals import Array, bootstrap
 
 CELLS = ("tp", "fp", "fn", "tn")
 Measure = Callable[[Array], Array]
@@ -88,8 +88,7 @@ def estimates(
     """Each measure of the summed counts (runs x columns), with bounds from resampling runs.
 
     Flat: `kappa`, `kappa_low`, `kappa_high` and so on; nan where a measure is not defined, and for
-    the bounds with fewer than `intervals.FEWEST` runs. Where all draws are 0, or 1, the bounds are
-    Wilson's, of as many independent cases as runs have the measure: never a certainty.
+    the bounds where `intervals.bootstrap` gives none.
     """
     runs = np.asarray(counts, dtype=float)
     found: dict[str, float] = {}
@@ -97,10 +96,6 @@ def estimates(
         with np.errstate(invalid="ignore", divide="ignore"):
             value = float(measure(runs.sum(0, keepdims=True))[0])
         low, high = bootstrap(runs, measure) if np.isfinite(value) else (np.nan, np.nan)
-        if low == high and value in (0, 1):
-            with np.errstate(invalid="ignore", divide="ignore"):
-                given = int(np.isfinite(measure(runs)).sum())
-            low, high = (float(bound) for bound in wilson(value * given, given))
         found[name] = value if np.isfinite(value) else np.nan
         found[f"{name}_low"], found[f"{name}_high"] = low, high
     return found

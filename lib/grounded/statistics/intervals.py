@@ -34,17 +34,21 @@ def bootstrap(
     """Percentile interval of a statistic of summed counts, whole runs resampled.
 
     counts: runs x columns. statistic: sums (draws x columns) -> values (draws); draws in which it
-    is not finite are left out. nan with fewer than `FEWEST` runs, or where nothing finite is left.
+    is not finite are left out. Where all are 0, or all 1, the bounds are Wilson's, of as many
+    independent cases as runs have the statistic: never a certainty. Else nan with fewer than
+    `FEWEST` runs, or where nothing finite is left.
     """
-    runs = len(counts)
-    if runs < FEWEST:
-        return float("nan"), float("nan")
+    sums = np.asarray(counts, dtype=float)
     with np.errstate(invalid="ignore", divide="ignore"):
-        values = statistic(_weights(runs, draws, seed) @ np.asarray(counts, dtype=float))
+        each, values = statistic(sums), statistic(_weights(len(sums), draws, seed) @ sums)
     values = values[np.isfinite(values)]
-    if not len(values):
-        return float("nan"), float("nan")
-    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    if len(values) and (values == values[0]).all() and values[0] in (0, 1):
+        given = np.isfinite(each).sum()
+        low, high = (bound.round(12) for bound in wilson(values[0] * given, given))
+    elif len(values) and len(sums) >= FEWEST:
+        low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    else:
+        low = high = np.nan
     return float(low), float(high)
 
 
@@ -72,17 +76,13 @@ def paired(changes: npt.ArrayLike) -> tuple[float, float, float]:
 def share(yes: npt.ArrayLike, runs: Sequence[object]) -> dict[str, float]:
     """The share of yes among what was said, with the interval that resampling whole runs gives.
 
-    yes: 1, 0, or nan where nothing was said. Where all are alike every draw is, too: the interval
-    is Wilson's then, of as many independent verdicts as runs gave one, and never claims certainty.
+    yes: 1, 0, or nan where nothing was said. The interval is that of `bootstrap`.
     n, k (yes), missing, rate, rate_low, rate_high; nan where nothing was said.
     """
     said = pd.Series(np.asarray(yes, dtype=float))
     sums = said.groupby(np.asarray(runs)).agg(k="sum", n="count")
     k, n = int(sums["k"].sum()), int(sums["n"].sum())
     low, high = bootstrap(sums.to_numpy(dtype=float), lambda s: s[:, 0] / s[:, 1])
-    if k in (0, n):
-        given = int((sums["n"] > 0).sum())
-        low, high = (float(bound[0].round(12)) for bound in wilson([given if k else 0], [given]))
     rate = k / n if n else float("nan")
     missing = int(said.isna().sum())
     return {"n": n, "k": k, "missing": missing, "rate": rate, "rate_low": low, "rate_high": high}
