@@ -42,14 +42,13 @@ def bootstrap(
     with np.errstate(invalid="ignore", divide="ignore"):
         each, values = statistic(sums), statistic(_weights(len(sums), draws, seed) @ sums)
     values = values[np.isfinite(values)]
+    low = high = float("nan")
     if len(values) and (values == values[0]).all() and values[0] in (0, 1):
         given = np.isfinite(each).sum()
-        low, high = (bound.round(12) for bound in wilson(values[0] * given, given))
+        low, high = (float(bound.round(12)) for bound in wilson(values[0] * given, given))
     elif len(values) and len(sums) >= FEWEST:
-        low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    else:
-        low = high = np.nan
-    return float(low), float(high)
+        low, high = map(float, np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]))
+    return low, high
 
 
 @lru_cache(maxsize=8)
