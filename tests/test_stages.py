@@ -578,6 +578,33 @@ def test_a_model_that_fails_acceptance_is_one_line_and_stays_out_of_data(home, m
         finetune("tiny", UNIT)
 
 
+def test_a_judge_that_misses_its_bar_is_taught_again_with_other_seeds(home, monkeypatch, capsys):
+    """At most three, and the record names the one that was not the study's."""
+    edit_study(lambda v: v["acceptance"].update(judge_accuracy=0.97))
+    train, seen = sys.modules["grounded.microworld.judges"].train, []
+
+    def teach(asked, name, folder):
+        seen.append(asked.judge(name).training.seed)
+        return train(asked, name, folder) | {"judge_accuracy": 0.5 + 0.48 * (len(seen) > 1)}
+
+    monkeypatch.setattr(sys.modules["grounded.microworld.judges"], "train", teach)
+    base_models("tiny", "harm")
+    first = study.load("tiny").judge("harm").training.seed
+    assert seen == [first, first + 100]
+    assert f"seed {first}: acceptance.judge_accuracy: found 0.500" in capsys.readouterr().out
+    folder = paths.judge("tiny", "harm")
+    assert json.loads((folder / paths.RECORD).read_text())["acceptance"]["seed"] == first + 100
+    assert str(first + 100) in (folder / "model.safetensors").read_text()
+    assert ("base_models", "harm") not in stale()
+    monkeypatch.setitem(fakes.SETTINGS, "acceptance", 0.9)
+    monkeypatch.setattr(sys.modules["grounded.microworld.judges"], "train", train)
+    forget()
+    edit_study(lambda v: v["judges"]["harm"]["training"].update(seed=7))
+    with pytest.raises(StageError, match="found 0.900, wanted at least 0.97"):
+        base_models("tiny", "harm")
+    assert len(fakes.LOG) == 3
+
+
 def test_a_bar_raised_later_makes_a_model_stale(trained_home):
     assert ("base_models", "micro-llama-s") not in stale()
     fakes_bar = {"overrefusal": 0.0, "refusal_new_verbs": 1.0}

