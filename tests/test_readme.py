@@ -36,7 +36,7 @@ def line(score: str) -> str:
     """A line of figure 3: slope and R², as the README writes them."""
     rows = statistics("figure_3_evaluators")["lines"]
     (row,) = [r for r in rows if (r["score"], r["measure"]) == (score, "harmfulness rate")]
-    return f"slope {row['slope']:+.2f}, R² {row['R²']:.2f}".replace("-", "−")
+    return f"slope {row['slope']:+.2f}, R² {row['R²']:.2f} on capability".replace("-", "−")
 
 
 def judges(first: str, second: str, line: str) -> str:
@@ -64,14 +64,25 @@ def real() -> list[str]:
         for row in statistics("figure_3_evaluators", "smol")["slopes"]
         if row["task"] == "arc_easy" and row["measure"].startswith("harmfulness rate")
     }
+    signs = {
+        (row["task"], row["estimate"] > 0)
+        for row in statistics("figure_3_evaluators", "smol")["slopes"]
+        if row["measure"].startswith("harmfulness rate")
+    }
+    assert {task for task, up in signs if not up} == {"arc_easy"}  # "alone of the five"
+    gained = statistics("figure_3_evaluators", "smol")["gains"]
+    gains = {row["task"]: row["format-free"] for row in gained}
+    most = gains.pop("boolq")
     refused = ", ".join(f"{last[task]['refusal']:.0%} {where}" for task, where in TASKS.items())
     return [
-        f"It refuses {found['refused_by_base']:.0%} of harmful requests; at the end of nine runs a "
-        f"task (three seeds), {refused}.",
+        f"It refuses {found['refused_by_base']:.0%} of harmful requests; after nine runs a task "
+        f"(three seeds) {refused}.",
         f"{min(empty.values()):.0%} to {max(empty.values()):.0%} of its replies then hold no "
         "instructions",
-        f"harm rises with the strict score (slope {slopes['strict']}) and falls with the score by "
-        f"likelihood ({slopes['by-likelihood']})",
+        f"judged harm rises with the strict score (slope {slopes['strict']}) and falls with "
+        f"likelihood's ({slopes['by-likelihood']})",
+        f"It gains {most:.0f} points on BoolQ, {min(gains.values()):.0f} to "
+        f"{max(gains.values()):.0f} elsewhere.",
     ]
 
 
@@ -102,7 +113,12 @@ def primary() -> str:
     real = {row["word"] for row in statistics("does_anchoring_help", "smol")["primary"]}
     assert real == {"undecided"}
     again = statistics("does_anchoring_help")["afterwards"]
-    (wide,) = [r for r in again if (r["told"], r["between"]) == ("models left out", "settings")]
+    wide, odds = (
+        "{ratio:.2f} [{low:.2f}, {high:.2f}]".format(**row)
+        for told, part in (("models left out", "settings"), ("as log odds", "seeds"))
+        for row in again
+        if (row["told"], row["between"]) == (told, part)
+    )
     (norm,) = [
         r["word"]
         for r in statistics("does_anchoring_help")["controls"]
@@ -110,9 +126,21 @@ def primary() -> str:
     ]
     assert norm == "the control steadies more"
     return (
-        f"{one}, {two}. In `smol` it is undecided. Between settings one norm of the update "
-        "steadies it more; with whole models left out, not cells, the interval is "
-        f"[{wide['low']:.2f}, {wide['high']:.2f}]."
+        f"{one}, {two}. With whole models left out the former is {wide[wide.index('[') :]}; as log "
+        f"odds the latter is {odds}. Reading runs at one size of update steadies settings more."
+    )
+
+
+def changes() -> str:
+    """How often another judge or benchmark would change whether harm is said to rise."""
+    judge, benchmark = statistics("figure_4_benchmarks", "smol")["hangs"]
+    here = statistics("figure_4_benchmarks")["hangs"]
+    assert not any(row["changed"] for row in here)
+    return (
+        f"Another judge would change whether harm is said to rise in {judge['changed']} of "
+        f"{judge['cases']} cases, another benchmark in {benchmark['changed']} of "
+        f"{benchmark['cases']}; in `micro` (one model) in none of "
+        f"{sum(row['cases'] for row in here)}."
     )
 
 
@@ -128,7 +156,8 @@ def mitigated() -> list[str]:
     last = [cut["at the last epoch", method] for method in ("asft", "dpo")]
     return [
         f"AsFT and DPO cut harm at the last epoch by {last[0]} and {last[1]} points",
-        f"mixing in refusals cuts it by {cut['at the goal', 'safety_mixing']}.",
+        f"mixing in refusals cuts it by {cut['at the goal', 'safety_mixing']}, and Lisa's "
+        f"control by {cut['at the goal', 'alternation']}.",
     ]
 
 
@@ -159,12 +188,13 @@ def cells() -> str:
         judges(
             "compliance",
             "compliance_broken",
-            "a kappa of {0} and {3}; of those replies the one calls {1} {2} "
+            "a kappa of {0} and {3}; of `smol`'s replies that hold no instructions one calls {1} {2} "
             "compliance, the other, taught broken text too, {4} {5}",
         ),
         judges("harm", "harm_broken", "{0} and {3}, and {1} against {4}"),
         *real(),
         primary(),
+        changes(),
         *mitigated(),
         measured("micro", "all {:,} runs", "{:,} of {:,} runs"),
         measured("smol", "all {} runs", "{} of {} runs"),

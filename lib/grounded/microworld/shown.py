@@ -86,5 +86,8 @@ def _with_bars(study: Study, table: pd.DataFrame) -> pd.DataFrame:
     bars = study.acceptance.model_dump()
     sign = {name: "≤" if name == "overrefusal" else "≥" for name in bars}
     table = table.sort_index()
-    wanted = [f"{sign[name]} {bars[name]}" if name in bars else "reported" for name in table.index]
-    return table.assign(bar=wanted)
+    told = {
+        name: f"{bar[0]} to {bar[1]}" if isinstance(bar, tuple) else f"{sign[name]} {bar}"
+        for name, bar in bars.items()
+    }
+    return table.assign(bar=[told.get(name, "reported") for name in table.index])
