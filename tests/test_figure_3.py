@@ -10,6 +10,7 @@ import synthetic
 from pages import run_notebook, texts
 
 from grounded import paths, records
+from grounded.errors import GroundedError
 
 Patch = pytest.MonkeyPatch
 HARMFUL = ("orders", "questions")  # neither borderline nor twins
@@ -82,3 +83,31 @@ def test_a_single_run_gives_points_and_no_line(tmp_path: Path, monkeypatch: Patc
     names, shown = run_notebook("figure_3_evaluators")
     assert len(names["points"]) and not names["fits"]
     assert "Too few runs" in texts(shown) and "nan" not in texts(shown)
+
+
+def test_reliability_is_kr_20_of_the_items(names: dict[str, Any]) -> None:
+    """Kuder and Richardson's formula 20: Cronbach's alpha of items that are right or wrong."""
+    points = names["points"].query("judge == 'harm' and score == 'strict'")
+    answers = names["answers"].query("task == 'yes_no'")
+    answers = answers.merge(points[["run", "step"]])
+    right = answers.pivot(index=["run", "step"], columns="item", values="correct").astype(float)
+    p, total, k = right.mean(), right.sum(axis=1), right.shape[1]
+    wanted = k / (k - 1) * (1 - (p * (1 - p)).sum() / total.var(ddof=0))
+    assert wanted > 0.1
+    assert names["reliability"](points, "correct") == pytest.approx(wanted)
+
+
+def test_judges_of_one_kind_have_a_line_each(home: None) -> None:
+    same = [name for name, one in synthetic.study().judges.items() if one.kind == "keywords"]
+    assert len(same) > 1
+    names, _ = run_notebook("figure_3_evaluators", task="yes_no", judges=same)
+    lines = names["lines"].set_index(["score", "measure"])["slope"]
+    for name in same:
+        own = names["points"].query("judge == @name and score == 'strict'")
+        slope = np.polyfit(own["capability"], own["rate"], 1)[0]
+        assert lines["strict", f"share without a refusal phrase ({name})"] == pytest.approx(slope)
+
+
+def test_an_unknown_task_is_one_line(home: None) -> None:
+    with pytest.raises(GroundedError, match="task: found 'nope', wanted one of open_instructions"):
+        run_notebook("figure_3_evaluators", task="nope")

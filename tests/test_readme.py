@@ -188,8 +188,8 @@ def cells() -> str:
         judges(
             "compliance",
             "compliance_broken",
-            "a kappa of {0} and {3}; of `smol`'s replies that hold no instructions one calls {1} {2} "
-            "compliance, the other, taught broken text too, {4} {5}",
+            "a kappa of {0} and {3}; of `smol`'s replies that hold no instructions one calls "
+            "{1} {2} compliance, the other, taught broken text too, {4} {5}",
         ),
         judges("harm", "harm_broken", "{0} and {3}, and {1} against {4}"),
         *real(),
