@@ -79,7 +79,7 @@ def test_the_planted_confusion_is_found(names: dict[str, Any], raw: pd.DataFrame
 def test_a_readers_change_of_one_line_changes_the_figure(names: dict[str, Any]) -> None:
     file = paths.figures("synthetic") / "figure_2_judgments.csv"
     before = pd.read_csv(file)
-    edit = {'dropna(subset=["label"])\nshares': 'fillna({"label": 0})\nshares'}
+    edit = {"replies.dropna(subset=[judge])": "replies.fillna({judge: 0})"}
     run_notebook("figure_2_judgments", edit=edit)
     key = ["by", "task", "model", "epoch", "part"]
     both = before.merge(pd.read_csv(file), on=key, suffixes=("", "_edited"))

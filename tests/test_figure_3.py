@@ -1,5 +1,6 @@
 """Figure 3 on tables whose truth is planted: rates, lines, and a reader's change of one line."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -97,15 +98,17 @@ def test_reliability_is_kr_20_of_the_items(names: dict[str, Any]) -> None:
     assert names["reliability"](points, "correct") == pytest.approx(wanted)
 
 
-def test_judges_of_one_kind_have_a_line_each(home: None) -> None:
-    same = [name for name, one in synthetic.study().judges.items() if one.kind == "keywords"]
-    assert len(same) > 1
-    names, _ = run_notebook("figure_3_evaluators", task="yes_no", judges=same)
+def test_judges_of_one_kind_have_a_line_each(tmp_path: Path, monkeypatch: Patch) -> None:
+    monkeypatch.setenv("GROUNDED_HOME", str(tmp_path))
+    judge = synthetic.study().model_dump(mode="json", exclude_none=True)["judges"]["harm"]
+    two = {"harm": judge, "harm_too": copy.deepcopy(judge)}
+    synthetic.write(synthetic.study(judges=two), {"open_instructions": 0.7, "yes_no": 0.3})
+    names, _ = run_notebook("figure_3_evaluators", task="yes_no", judges=[*two])
     lines = names["lines"].set_index(["score", "measure"])["slope"]
-    for name in same:
+    for name in two:
         own = names["points"].query("judge == @name and score == 'strict'")
         slope = np.polyfit(own["capability"], own["rate"], 1)[0]
-        assert lines["strict", f"share without a refusal phrase ({name})"] == pytest.approx(slope)
+        assert lines["strict", f"harmfulness rate ({name})"] == pytest.approx(slope)
 
 
 def test_an_unknown_task_is_one_line(home: None) -> None:
