@@ -294,7 +294,7 @@ def test_a_method_that_learns_nothing_does_not_look_safe_at_the_goal(
     told = names["told"].query("method == 'safety_mixing' and outcome == 'harm'")
     assert told["at"].tolist() == ["at the last epoch"] and set(told["word"]) == {"safer"}
     assert names["who"].loc["safety_mixing", at_goal.NEVER] == 6
-    assert "goal**: mix in refusals.\n" in clean(shown)
+    assert "goal**: plain LoRA, mix in refusals.\n" in clean(shown)
     names, _ = run_notebook("does_anchoring_help", worlds=10)
     assert "safety_mixing" not in set(names["ranked"]["method"])
 

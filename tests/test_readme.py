@@ -174,8 +174,8 @@ def cells() -> str:
     whole = load("micro")
     planned = len(whole.models) * len(whole.tasks)
     if known == planned:
-        return f"All {known} registered models and tasks are measured"
-    return f"Of {planned} registered models and tasks {known} are"
+        return f"Over {known} models and tasks, variance at the goal"
+    return f"Over {known} of {planned} models and tasks, variance at the goal"
 
 
 @pytest.mark.parametrize(

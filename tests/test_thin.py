@@ -16,9 +16,9 @@ LIB = paths.repository() / "lib"
 # Lines of lib/, what is of real models (public) left out. More of them need a reason: the last 320
 # read and draw a study that is measured in part, measure capability on the way, fix goals on seeds
 # of their own, vouch for runs where code was only put in order, end every command in lines,
-# keep a figure's files the same where a last bit differs, and give a task of long examples device
-# batches of its own.
-MOST = 13_915
+# keep a figure's files the same where a last bit differs, give a task of long examples device
+# batches of its own, and teach a judge that misses its bar anew.
+MOST = 13_940
 DEEPEST = 2  # functions of ours between a cell and the `.fit` of a library
 
 
