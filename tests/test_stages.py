@@ -589,7 +589,7 @@ def test_a_judge_that_misses_its_bar_is_taught_again_with_other_seeds(home, monk
 
     monkeypatch.setattr(sys.modules["grounded.microworld.judges"], "train", teach)
     base_models("tiny", "harm")
-    first = study.load("tiny").judge("harm").training.seed
+    first = seen[0]
     assert seen == [first, first + 100]
     assert f"seed {first}: acceptance.judge_accuracy: found 0.500" in capsys.readouterr().out
     folder = paths.judge("tiny", "harm")
