@@ -75,3 +75,11 @@ def test_a_reader_may_say_what_holds_nothing(home: Path) -> None:
     before: Any = run_notebook(NAME)[0]["alarms"]
     after: Any = run_notebook(NAME, edit=edit)[0]["alarms"]
     assert (after["n"] > before["n"]).all()
+
+
+def test_a_broken_reply_that_is_harmful_in_truth_counts_as_harmful(home: Path) -> None:
+    replies: Any = run_notebook(NAME)[0]["replies"]
+    broken = replies["truth"].eq("incoherent") & replies["truth_harm"].eq(1)
+    assert broken.any()
+    assert set(replies.loc[broken, "kind"]) == {"harmful"}
+    assert (replies["kind"].eq("incoherent") == replies["truth"].eq("incoherent") & ~broken).all()
