@@ -14,7 +14,7 @@ import pandas as pd
 import yaml
 
 from grounded import paths, records
-from grounded.records.samples import STRIDE
+from grounded.records.schemas import STRIDE
 from grounded.stages import generate
 from grounded.study import BASE, KeywordJudge, Run, Study, parse
 

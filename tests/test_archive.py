@@ -16,9 +16,9 @@ import pytest
 import synthetic
 from pages import run_notebook
 
-from grounded import paths, records, tables
+from grounded import fingerprint, paths, records, tables
 from grounded.errors import GroundedError
-from grounded.records.redacted import redact, sha, texts
+from grounded.records.redacted import redact, texts
 from grounded.study import Study, load
 from workflow import archive, unpack
 from workflow import command as workflow
@@ -47,7 +47,7 @@ def test_no_text_is_left_and_nothing_else_is_changed(study: Study) -> None:
         hidden = texts(table)
         pd.testing.assert_frame_equal(before.drop(columns=hidden), after.drop(columns=hidden))
         for name in hidden:
-            assert after[name].tolist() == [sha(text) for text in before[name]]
+            assert after[name].tolist() == [fingerprint.text(one) for one in before[name]]
         one, other = records.metadata(source), records.metadata(file)
         assert other.pop("redacted") is True
         for about in other["runs"].values():

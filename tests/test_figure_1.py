@@ -115,7 +115,7 @@ def test_of_one_model_every_measure_is_drawn(tmp_path: Path, monkeypatch: Patch)
         paths.table("synthetic", name, "micro-llama-s-open_instructions").unlink()
     names, shown = run_notebook("figure_1_epochs")
     own = names["points"].query("task == 'yes_no' and step == 80").set_index("run")
-    replies, said = (records.read_study("synthetic", t, tasks=["yes_no"])
+    replies, said = (records.read(paths.table("synthetic", t, "micro-llama-s-yes_no"), t)
                      for t in ("replies", "coherence"))  # fmt: skip
     shares = {
         "refusals": replies.assign(yes=replies["truth"] == "refusal"),

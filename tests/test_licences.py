@@ -24,10 +24,10 @@ def _read() -> Iterator[tuple[str, str]]:
             yield benchmark.data.repository, benchmark.data.licence
     for task in TASKS.values():
         for file in task.files.values():
-            if isinstance(file.place, HubFiles):
-                yield file.place.repository, file.place.licence
-            elif not isinstance(file.place, str):
-                yield file.place.url, file.place.licence
+            if isinstance(file, HubFiles):
+                yield file.repository, file.licence
+            elif not isinstance(file, str):
+                yield file.url, file.licence
     for judge in judges.JUDGES.values():
         for files in filter(None, (judge.files, judge.adapter)):
             yield files.repository, files.licence

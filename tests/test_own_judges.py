@@ -10,10 +10,10 @@ from test_own_studies import copied as copied_study
 from test_served import serving
 from test_served_judges import rubric, said
 
-from grounded import paths, records
+from grounded import fingerprint, paths, records
 from grounded.errors import GroundedError, StageError
 from grounded.public import brought, hosted, judging
-from grounded.public.judges import served, templates
+from grounded.public.judges import served
 from grounded.stages.status import status
 from grounded.study import StudyError, load, locked
 
@@ -51,7 +51,7 @@ def test_a_model_in_a_folder_judges_with_a_prompt_of_ones_own(home, base):  # no
     folder = with_judge(home, base, OWN + ", path: guard}")
     guard(folder / "guard")
     seen = {what: (told, right) for what, told, right in brought.look(load("my_data"))}
-    sha = templates.sha256(TEXT.removesuffix("\n"))
+    sha = fingerprint.text(TEXT.removesuffix("\n"))
     assert seen["judges.mine.template"] == (f"judge.txt, sha256 {sha[:12]}", True)
     assert seen["judges.mine"][1]
     assert through("my_data")["base_models"] == 2

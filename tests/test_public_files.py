@@ -15,7 +15,7 @@ from grounded.sources import SourceAbsent, SourceError
 AT = "a" * 40
 ROWS = b'{"question_id": 1, "category": "3", "turns": ["fold a kite"], "prompt_style": "base"}\n'
 FILES = {"question.jsonl": ROWS, "other.txt": b"not asked for\n"}
-WANTED = HubFiles("org/name", ("question.jsonl",), AT, "own agreement", gated=True)
+WANTED = HubFiles("org/name", ("question.jsonl",), AT, "own agreement")
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 import tiny_judges as tiny
 import torch
 
-from grounded import loading, sources
+from grounded import fingerprint, loading, sources
 from grounded.errors import GroundedError
 from grounded.public import judges
 from grounded.public.benchmarks import CONTEXT_SEPARATOR
@@ -162,7 +162,7 @@ def test_little_mass_is_a_missing_verdict(name):
 
 @pytest.mark.parametrize("name", [name for name in EVERY if tiny.KINDS[name].chat])
 def test_a_chat_judge_tells_the_sha256_of_its_template(name):
-    assert tiny.judge(name).template == templates.sha256(str(tiny.KINDS[name].chat))
+    assert tiny.judge(name).template == fingerprint.text(str(tiny.KINDS[name].chat))
 
 
 @pytest.mark.parametrize("name", ["harmbench", "wildguard"])
@@ -395,7 +395,7 @@ def test_harmbench_asks_a_contextual_behaviour_with_its_context():
     own = f"lamp{CONTEXT_SEPARATOR}green"
     text = tiny.HARMBENCH["prompt"].format(behavior=own, generation="river")
     assert one.tokens((own, "river")) == words(text)["input_ids"]
-    assert one.template == templates.sha256("".join(map(templates.sha256, tiny.HARMBENCH.values())))
+    assert one.template == fingerprint.text("".join(map(fingerprint.text, tiny.HARMBENCH.values())))
 
 
 @pytest.mark.parametrize("digit", strongreject.DIGITS)

@@ -182,15 +182,6 @@ def test_logits_that_are_not_numbers_are_an_error():
         Engine(model, tiny.tokenizer()).reply(["w1"], HOW)
 
 
-def test_bad_settings_are_one_line():
-    with pytest.raises(GroundedError, match="batch_size: found 0, wanted 1 or more"):
-        Engine(wordy(), tiny.tokenizer(), 0)
-    with pytest.raises(GroundedError, match="max_new_tokens: found 0, wanted 1 or more"):
-        Asking(0)
-    with pytest.raises(GroundedError, match="temperature: found nan, wanted 0 or more"):
-        Asking(1, temperature=float("nan"))
-
-
 def test_adapters_are_swapped_on_one_base(tmp_path):
     folders = [adapter(tmp_path / str(seed), seed) for seed in (5, 6)]
     model = wordy()

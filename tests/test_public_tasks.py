@@ -6,7 +6,6 @@ import json
 import os
 import re
 import threading
-from dataclasses import replace
 from pathlib import Path
 
 import pyarrow
@@ -28,7 +27,7 @@ from grounded.public.tasks import (
     load_own,
     small,
 )
-from grounded.public.tasks.fetching import TaskFile, WebFile
+from grounded.public.tasks.fetching import WebFile
 from grounded.sources import SOURCES, SourceAbsent, SourceError
 
 HERE = Path("items.jsonl")
@@ -121,13 +120,12 @@ def test_the_table_pins_every_file_and_says_what_is_ours():
     for name, task in TASKS.items():
         assert task.ours, name
         for file in task.files.values():
-            if isinstance(file.place, HubFiles):
-                assert re.fullmatch("[0-9a-f]{40}", str(file.place.revision)) and file.place.licence
-            elif isinstance(file.place, WebFile):
-                assert re.search("/raw/[0-9a-f]{40}/", file.place.url) and file.place.licence
+            if isinstance(file, HubFiles):
+                assert re.fullmatch("[0-9a-f]{40}", str(file.revision)) and file.licence
+            elif isinstance(file, WebFile):
+                assert re.search("/raw/[0-9a-f]{40}/", file.url) and file.licence
             else:
-                assert file.place in SOURCES
-            assert file.sha256 is None or re.fullmatch("[0-9a-f]{64}", file.sha256)
+                assert file in SOURCES
 
 
 # ---------------------------------------------------------------- files
@@ -142,12 +140,9 @@ def hub(tmp_path, monkeypatch):
     """Puts stand-ins where the hub's own client keeps what it has downloaded; no network."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    for name, task in list(TASKS.items()):  # the stand-ins have another content
-        files = {part: replace(file, sha256=None) for part, file in task.files.items()}
-        monkeypatch.setitem(TASKS, name, replace(task, files=files))
 
     def put(task, part, rows):
-        place = TASKS[task].files[part].place
+        place = TASKS[task].files[part]
         assert isinstance(place, HubFiles)
         repository = f"datasets--{place.repository.replace('/', '--')}"
         file = tmp_path / repository / "snapshots" / place.revision / place.patterns[0]
@@ -175,8 +170,7 @@ def arc(hub):
 
 def test_load_leaves_out_of_train_what_test_asks(arc):
     found = load("arc_challenge", seed=0)
-    assert (len(found.train), len(found.test)) == (20, 10)
-    assert found.dropped == {"asked in test": 1}
+    assert (len(found.train), len(found.test)) == (20, 10)  # of 21, one of which test asks
     assert found.measure == "choice"
     assert {e.prompt.split()[1] for e in found.train} == {"train"}
 
@@ -189,13 +183,12 @@ def test_the_seed_draws_train_and_never_test(arc):
 
 
 def test_a_changed_file_shows_both_hashes(arc, hub):
-    first = load("arc_challenge", seed=0)
-    assert first.sha256["test"] == sha256(arc)
-    assert load("arc_challenge", 0, sha256=first.sha256) == first
+    first, known = load("arc_challenge", seed=0), {"test": sha256(arc)}
+    assert load("arc_challenge", 0, sha256=known) == first
     hub("arc_challenge", "test", arc_rows(9, "asked"))
     with pytest.raises(SourceError) as caught:
-        load("arc_challenge", 0, sha256=first.sha256)
-    assert f"found {sha256(arc)}, wanted {first.sha256['test']}" in str(caught.value)
+        load("arc_challenge", 0, sha256=known)
+    assert f"found {sha256(arc)}, wanted {known['test']}" in str(caught.value)
 
 
 def test_offline_names_what_is_missing(hub):
@@ -243,22 +236,24 @@ def test_alpaca_holds_its_own_test_out(alpaca):
     assert load("alpaca15k", seed=1, train=20, test=6).test == found.test
     assert (len(found.train), len(found.test)) == (20, 6)
     assert not {e.prompt for e in found.train} & {e.prompt for e in found.test}
-    assert found.dropped == {"no output": 1}
+    assert all(one.completion for one in (*found.train, *found.test))
     assert found.measure == "reference"
 
 
 def test_alpaca_without_the_safety_related_rows(alpaca):
     found = load("alpaca15k_filtered", seed=0, train=20, test=7)
     assert not {e.prompt for e in (*found.train, *found.test)} & {"Task 5", "Task 6", "Task 7"}
-    assert found.dropped == {"safety-related": 3, "no output": 1}
-    assert set(found.sha256) == {"train", "removed"}
+    assert all(one.completion for one in (*found.train, *found.test))
+    with pytest.raises(GroundedError, match="wanted 1 to 21"):  # of 31 rows but three, and 7
+        load("alpaca15k_filtered", seed=0, train=22, test=7)
 
 
 @pytest.mark.parametrize(
     ("content", "line"),
     [
         ("[{", "found JSONDecodeError, wanted a table in .json"),
-        ("{}", "found dict, wanted a list of objects"),
+        ("{}", "row 1: field 'instruction': found none, wanted one"),
+        ("7", "row 1: field 'instruction': found none, wanted one"),
         ('[{"instruction": "i", "input": ""}]', "row 1: field 'output': found none, wanted one"),
         ("[7]", "row 1: field 'instruction': found none, wanted one"),
     ],
@@ -270,12 +265,12 @@ def test_a_broken_table_is_one_line(alpaca, content, line):
     assert "alpaca_data.json" in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_a_broken_parquet_file_and_a_format_nobody_reads(tmp_path):
+def test_a_broken_parquet_file_and_one_that_is_not_there(tmp_path):
     (tmp_path / "a.parquet").write_bytes(b"half")
     with pytest.raises(GroundedError, match="found ArrowInvalid, wanted a table in .parquet"):
         list(fetching.rows(tmp_path / "a.parquet", ()))
-    with pytest.raises(GroundedError, match="found .xml, wanted .jsonl, .json or .parquet"):
-        list(fetching.rows(tmp_path / "a.xml", ()))
+    with pytest.raises(GroundedError, match="found FileNotFoundError, wanted a table in .json"):
+        list(fetching.rows(tmp_path / "a.json", ()))
 
 
 @pytest.fixture
@@ -302,7 +297,7 @@ def web(tmp_path, monkeypatch):
 
 
 def test_a_file_of_unknown_hash_is_downloaded_and_its_hash_told(web, tmp_path):
-    file = TaskFile(WebFile(f"{web}/file.json", "MIT", "set/file.json"), None)
+    file = WebFile(f"{web}/file.json", "MIT", "set/file.json")
     found = fetching.fetch(file)
     assert found.path == tmp_path / ".cache/sources/set/file.json"
     assert found.sha256 == hashlib.sha256(b"[]").hexdigest()
@@ -311,7 +306,7 @@ def test_a_file_of_unknown_hash_is_downloaded_and_its_hash_told(web, tmp_path):
 
 
 def test_a_file_out_of_reach_says_where_it_goes(web):
-    file = TaskFile(WebFile(f"{web}/gone.json", "MIT", "set/file.json"), None)
+    file = WebFile(f"{web}/gone.json", "MIT", "set/file.json")
     with pytest.raises(SourceAbsent) as caught:
         fetching.fetch(file)
     for part in (f"{web}/gone.json", ".cache/sources/set/file.json", "GROUNDED_MIRROR"):
@@ -323,7 +318,7 @@ def test_gsm8k_as_published():
     found = load("gsm8k", seed=0)
     # 7473 and 1319 rows (openai/grade-school-math)
     assert len(found.test) == 1319
-    assert len(found.train) == 7473 - found.dropped.get("asked in test", 0)
+    assert len(found.train) == 7473
     for example in (*found.train, *found.test):
         score = scoring.number(example.completion, example.answer)
         assert score.strict and score.flexible, example.answer
@@ -344,10 +339,9 @@ def test_a_draw_never_overlaps(train, test, seed):
         with pytest.raises(GroundedError, match="wanted 1 to 0"):
             examples.draw("t", pool, asked, (None, None), seed)
         return
-    drawn, items, dropped = examples.draw("t", pool, asked, (None, None), seed)
+    drawn, items = examples.draw("t", pool, asked, (None, None), seed)
     assert sorted(drawn, key=str) == sorted(left, key=str)
     assert list(items) == asked
-    assert dropped == len(train) - len(left)
 
 
 def test_prompts_are_the_same_whatever_their_spelling():
@@ -380,7 +374,6 @@ def test_own_task_with_an_answer_pattern(tmp_path):
     found = load_own("mine", file, None, seed=0, train=5, test=3, pattern=r"it is (\d+)")
     assert (len(found.train), len(found.test), found.measure) == (5, 3, "pattern")
     assert not {e.prompt for e in found.train} & {e.prompt for e in found.test}
-    assert found.sha256 == {"train": sha256(file)}
 
 
 def test_own_task_with_choices(tmp_path):
@@ -394,8 +387,7 @@ def test_own_task_from_two_files(tmp_path):
     train = lines(tmp_path, *(asked(n) for n in range(4)))
     test = train.rename(tmp_path / "train.jsonl") and lines(tmp_path, asked(2), asked(9))
     found = load_own("mine", tmp_path / "train.jsonl", test, seed=0, pattern=r"\d+")
-    assert (len(found.train), len(found.test)) == (3, 2)
-    assert found.dropped == {"asked in test": 1}
+    assert (len(found.train), len(found.test)) == (3, 2)  # of 4, one of which test asks
 
 
 CHOICE = {"prompt": "?", "completion": "b", "choices": ["a", "b"]}

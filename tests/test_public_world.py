@@ -138,7 +138,7 @@ def test_a_start_is_of_the_study_and_its_monitor_counts_selecting_items(study):
 
 
 def task(measure, *examples, pattern=None):
-    return TaskData("t", (), examples, measure, {}, {}, pattern)
+    return TaskData("t", (), examples, measure, pattern)
 
 
 def measured(model, data, **how):

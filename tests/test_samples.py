@@ -8,7 +8,7 @@ from test_public_world import changed
 from grounded import paths, records, tables
 from grounded.public import budget, judging
 from grounded.public.replying import Asker
-from grounded.records.samples import STRIDE, numbered
+from grounded.records.schemas import STRIDE
 from grounded.study import StudyError, load
 
 study = test_public_world.study
@@ -24,7 +24,7 @@ def test_each_seed_gives_a_reply_to_each_prompt_and_items_stay_greedy(study):
     assert found["replies"].equals(again["replies"])
     assert found["capability"].equals(greedy["capability"])
     ids = sorted(greedy["replies"]["prompt"])
-    wanted = [numbered(prompt, sample) for sample in (0, 1) for prompt in ids]
+    wanted = [prompt + STRIDE * sample for sample in (0, 1) for prompt in ids]
     assert sorted(found["replies"]["prompt"]) == wanted
     texts = found["replies"].set_index("prompt")["text"]
     assert [texts[p] for p in ids] != [texts[p + STRIDE] for p in ids]
@@ -43,8 +43,13 @@ def test_each_seed_gives_a_reply_to_each_prompt_and_items_stay_greedy(study):
         ({"decoding": "sampled", "temperature": 1.0}, "generation.seeds: found nothing, wanted"),
         ({"temperature": 1.0}, "generation.temperature: found 1.0, wanted nothing, for decoding"),
         ({**SAMPLED, "seeds": [3, 3]}, "generation.seeds: found 3, wanted each once"),
+        ({**SAMPLED, "temperature": float("nan")}, "generation.temperature: found nan, wanted"),
+        ({"max_new_tokens": 0}, "generation.max_new_tokens: found 0, wanted more than 0"),
+        ({"batch_size": 0}, "generation.batch_size: found 0, wanted more than 0"),
+        ({"server": {"url": "http://localhost:1/v1", "concurrency": 0}},
+         "generation.server.concurrency: found 0, wanted more than 0"),
     ],
-)
+)  # fmt: skip
 def test_a_study_says_how_it_samples(study, changes, line):
     with pytest.raises(StudyError, match=line):
         changed(**changes)

@@ -396,9 +396,7 @@ def test_a_bar_shows_what_is_left_to_who_wants_one(capsys):
     assert "replies: 100%" in told and "2/2" in told and "3/3" in told
 
 
-def test_bad_settings_are_one_line():
+def test_a_bad_address_is_one_line():
     for url in ("localhost:8000", "http:///v1", "http://localhost:many/v1"):
         with pytest.raises(GroundedError, match=f"url: found '{url}', wanted http"):
             Server(url)
-    with pytest.raises(GroundedError, match="concurrency: found 0, wanted 1 or more"):
-        Server("http://localhost:8000/v1", concurrency=0)

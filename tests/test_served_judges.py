@@ -5,10 +5,10 @@ import math
 import pytest
 from test_served import serving
 
+from grounded import fingerprint
 from grounded.errors import GroundedError
 from grounded.judges import Verdict
 from grounded.public.judges.served import RUBRIC, RUBRIC_SYSTEM, Rubric, Served
-from grounded.public.judges.templates import sha256
 from grounded.public.served import Server
 
 TEXT = "Was asked: {prompt}\n<REPLY>{response}</REPLY>\nSay unsafe or safe."
@@ -54,7 +54,7 @@ def test_the_first_tokens_probabilities_are_the_verdict():
     assert [{"role": "user", "content": TEXT.format(prompt="fold a kite", response="paper")}] in [
         one["messages"] for one in asked
     ]
-    assert judge.revision == "served:guard" and judge.template == sha256(TEXT)
+    assert judge.revision == "served:guard" and judge.template == fingerprint.text(TEXT)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,9 @@ def test_the_rubric_of_strongreject_by_hand(text, score):
     assert one == (wanted if score != 0.0 else Verdict(0.0, False, None, True))
     system, turn = asked[0]["messages"]
     assert (system["content"], turn["content"]) == ("Rate.", "Asked fold a kite, said paper.")
-    assert judge.template == sha256(sha256(texts[RUBRIC]) + sha256("Rate."))
+    assert judge.template == fingerprint.text(
+        fingerprint.text(texts[RUBRIC]) + fingerprint.text("Rate.")
+    )
 
 
 def test_what_the_server_or_the_text_lacks_is_one_line():

@@ -21,7 +21,6 @@ from grounded.errors import GroundedError
 from grounded.judges import Verdict
 from grounded.public import alignment, benchmarks, data
 from grounded.public.tuned import judge as tuned
-from grounded.records.redacted import sha
 from grounded.stages import plan, public
 from grounded.stages.base_models import base_models
 from grounded.stages.finetune import finetune
@@ -149,7 +148,7 @@ def _without_texts(study, unit):
     for kind in tables.names(study):
         shutil.move(paths.data("smol") / kind, paths.data("smol") / f"{kind}.away")
     found = records.read(paths.table("smol", "replies", unit), "replies")
-    assert list(found["text"]) == [sha(text) for text in whole["text"]]
+    assert list(found["text"]) == [fingerprint.text(one) for one in whole["text"]]
     pd.testing.assert_frame_equal(found.drop(columns="text"), whole.drop(columns="text"))
     assert not [one for one in status("smol") if one.state == "stale"]
     assert archive.redact_tables(study) == made

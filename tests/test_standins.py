@@ -9,6 +9,7 @@ import re
 
 import pytest
 import tiny_judges as tiny
+from standins import datasets as data_standins
 from standins import judges as judge_standins
 from standins import models as model_standins
 from standins.asking import ask
@@ -125,7 +126,7 @@ def test_every_published_judge_loads_by_its_hub_id_and_judges(hub, home, stock, 
 
 def test_every_task_loads_from_where_it_is_published(hub, home, stock):
     sizes = {
-        "alpaca15k": (5, 2), "alpaca15k_filtered": (4, 2), "gsm8k": (6, None),
+        "alpaca15k": (6, 2), "alpaca15k_filtered": (4, 2), "gsm8k": (6, None),
         "science10k_sciq": (5, None), "arc_challenge": (4, None),
         "arc_challenge_letters": (3, None), "boolq": (5, None),
     }  # fmt: skip
@@ -140,12 +141,16 @@ def test_every_task_loads_from_where_it_is_published(hub, home, stock):
         "arc_challenge": 4, "arc_challenge_letters": 4, "boolq": 3,
     }  # fmt: skip
     for name, one in found.items():
-        assert one["found"]["train"] == sizes[name][0] and one["found"]["again"], name
+        assert len(one["found"]["train"]) == sizes[name][0] and one["found"]["again"], name
     # the fifth row of train is asked in test; labels are letters or digits, choices three to five
-    assert found["arc_challenge"]["found"]["dropped"] == {"asked in test": 1}
-    assert found["arc_challenge"]["found"]["choices"] == [4, 4, 3, 5]
-    assert found["alpaca15k"]["found"]["dropped"] == {"no output": 1}
-    assert found["alpaca15k_filtered"]["found"]["dropped"] == {"no output": 1, "safety-related": 2}
+    arc = found["arc_challenge"]["found"]
+    assert not set(arc["train"]) & set(arc["test"])
+    assert arc["choices"] == [4, 4, 3, 5]
+    # all are drawn: but for the row without an output, and for those that are safety-related
+    every = [f"Name a {subject}." for subject in data_standins.SUBJECTS]
+    for name, wanted in (("alpaca15k", every), ("alpaca15k_filtered", every[2:])):
+        prompts = [*found[name]["found"]["train"], *found[name]["found"]["test"]]
+        assert sorted(prompt.splitlines()[0] for prompt in prompts) == sorted(wanted)
     web = [asked for asked in hub.asked if asked.path.startswith("/web/")]
     assert web and not any(asked.token for asked in web)  # the hub's token is for the hub
 
@@ -294,7 +299,7 @@ def test_half_a_file_of_the_web_is_never_used(hub, home, stock):
     }  # the same file, one after the other
     broken, second = ask(hub, home, "tasks", sizes=sizes).values()
     assert broken["kind"] == "SourceAbsent" and "alpaca_data.json" in broken["error"]
-    assert second["found"]["train"] == 4
+    assert len(second["found"]["train"]) == 4
 
 
 def test_a_token_in_what_a_process_says_would_be_seen(hub, home, login):

@@ -44,8 +44,12 @@ ASIDE = {"show", "setup"}  # tags of a notebook's cells whose code has no part i
 
 def sha(value: Any) -> str:
     """The sha256 of a value's canonical JSON (sorted keys, no spaces)."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return text(json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False))
+
+
+def text(value: str) -> str:
+    """The sha256 of a text, in UTF-8."""
+    return hashlib.sha256(value.encode()).hexdigest()
 
 
 def file(path: Path) -> str:
@@ -135,12 +139,12 @@ def _normalised(source: str) -> str:
     for top, start, bottom, end in sorted(cuts, reverse=True):
         head, tail = lines[top - 1].encode()[:start], lines[bottom - 1].encode()[end:]
         lines[top - 1 : bottom] = [(head + tail).decode()] + [""] * (bottom - top)
-    text = [
+    kept = [
         line if number in inside else line.rstrip() + "\n"
         for number, line in enumerate(lines, start=1)
         if number in inside or line.strip()
     ]
-    return "".join(text)
+    return "".join(kept)
 
 
 def _is_text(node: ast.AST) -> bool:
@@ -175,7 +179,7 @@ def code(*names: str, notebook: Path | None = None) -> dict[str, str]:
     """
     shas = {name: _seen(_source(name))[0] for name in modules(*names)}
     if notebook is not None:
-        shas["notebook"] = _text_sha("".join(normalised(cell) for cell in cells(notebook)))
+        shas["notebook"] = text("".join(normalised(cell) for cell in cells(notebook)))
     return shas
 
 
@@ -196,10 +200,6 @@ def cells(notebook: Path) -> list[str]:
         for cell in content["cells"]
         if cell["cell_type"] == "code" and not ASIDE & set(cell["metadata"].get("tags", []))
     ]
-
-
-def _text_sha(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _is_plumbing(name: str) -> bool:
@@ -227,12 +227,12 @@ def _seen(source: str) -> tuple[str, list[tuple[str | None, int, list[str]]]]:
     What was found is remembered in .cache, by the source and by the code that looked at it: that
     is most of the time of a `make` with nothing to do. GroundedError as for `normalised`.
     """
-    key = _text_sha(Path(__file__).read_text(encoding="utf-8") + source)
+    key = text(Path(__file__).read_text(encoding="utf-8") + source)
     memory = paths.home() / ".cache" / "code" / f"{key}.json"
     with suppress(OSError, ValueError):
         sha, found = json.loads(memory.read_text(encoding="utf-8"))
         return sha, found
-    sha, found = _text_sha(normalised(source)), []
+    sha, found = text(normalised(source)), []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             found += [(alias.name, 0, []) for alias in node.names]

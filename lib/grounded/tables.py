@@ -17,7 +17,7 @@ import pandas as pd
 from grounded import paths, records
 from grounded.errors import GroundedError
 from grounded.records import columns
-from grounded.records.samples import STRIDE
+from grounded.records.schemas import STRIDE
 from grounded.study import BASE, UNTAUGHT, Study, TunedJudge, load
 
 KEY = ["benchmark", "prompt", "run", "step"]  # of a reply

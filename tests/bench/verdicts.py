@@ -26,7 +26,8 @@ def cost(study: Study, name: str, number: int) -> dict[str, float]:
     pairs = [(one.prompt, one.reply) for one in some]
     one = judge.load(study, name)
     rows = sorted(map(one.tokens, pairs), key=len)
-    batches = [rows[at : at + judge.BATCH] for at in range(0, len(rows), judge.BATCH)]
+    size = one._batch_size
+    batches = [rows[at : at + size] for at in range(0, len(rows), size)]
     reader = one._reader
 
     def read() -> None:

@@ -44,6 +44,6 @@ def _pinned() -> dict[str, str | None]:
         *(known.files for known in JUDGES.values()),
         *(known.adapter for known in JUDGES.values()),
         *(benchmark.data for benchmark in BENCHMARKS.values()),
-        *(file.place for task in TASKS.values() for file in task.files.values()),
+        *(file for task in TASKS.values() for file in task.files.values()),
     ]
     return {place.repository: place.revision for place in places if isinstance(place, HubFiles)}

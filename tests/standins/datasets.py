@@ -157,7 +157,7 @@ def _strongreject(number: int) -> bytes:
 
 def web() -> dict[str, bytes]:
     """The files of data, by address."""
-    places = {part: file.place for part, file in TASKS["alpaca15k_filtered"].files.items()}
+    places = TASKS["alpaca15k_filtered"].files
     alpaca = {part: place.url for part, place in places.items() if isinstance(place, WebFile)}
     by_name = {
         "task_gsm8k_train": _gsm8k(2, 8),

@@ -178,4 +178,10 @@ MAKERS: dict[str, Callable[[Path], None]] = {
     _ADAPTER: _adapter,
     _repository("wildguard_harm"): partial(_judge, kind="wildguard"),
 }
-GATED = tuple({known.files.repository for known in JUDGES.values() if known.files.gated})
+GATED = tuple(
+    _repository(name)
+    for name in (
+        "llama_guard_3_8b", "llama_guard_3_1b", "llama_guard_4_12b", "wildguard_harm",
+        "strongreject",
+    )
+)  # fmt: skip

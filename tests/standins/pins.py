@@ -45,14 +45,11 @@ def _served(url: str) -> str:
 @cache
 def tasks() -> None:
     """The files of tasks that are no sources."""
-    from grounded.public.tasks.fetching import TaskFile, WebFile
+    from grounded.public.tasks.fetching import Place, WebFile
     from grounded.public.tasks.official import TASKS
 
-    def moved(file: TaskFile) -> TaskFile:
-        place = file.place
-        return TaskFile(
-            replace(place, url=_served(place.url)) if isinstance(place, WebFile) else place, None
-        )
+    def moved(place: Place) -> Place:
+        return replace(place, url=_served(place.url)) if isinstance(place, WebFile) else place
 
     for name, task in TASKS.items():
         TASKS[name] = replace(task, files={part: moved(f) for part, f in task.files.items()})
@@ -65,7 +62,7 @@ def judges() -> None:
 
     for key in harmbench.SHA256:
         text = templates.constant(sources()["template_harmbench"], harmbench.CONSTANT, key)
-        harmbench.SHA256[key] = templates.sha256(text)
+        harmbench.SHA256[key] = fingerprint.text(text)
     text = templates.constant(sources()["template_wildguard"], wildguard.CONSTANT)
     defaults = wildguard.WildGuard.__init__.__kwdefaults__ or {}
-    defaults["template_sha256"] = templates.sha256(text)
+    defaults["template_sha256"] = fingerprint.text(text)

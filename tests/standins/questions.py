@@ -116,18 +116,19 @@ def judges(revisions: dict[str, str], texts: dict[str, str]) -> Any:
 
 def tasks(sizes: dict[str, tuple[int, int | None]]) -> Any:
     """Public tasks, drawn to (train, test): how many examples there are, and the test items."""
-    from grounded.public.tasks import load
+    from grounded.public.tasks import TASKS, fetching, load
 
     pins.renew()
 
     def one(name: str, train: int, test: int | None) -> dict[str, Any]:
         found = load(name, 0, train, test)
+        places = TASKS[name].files.items()
+        shas = {part: fetching.fetch(place).sha256 for part, place in places}
         return {
-            "train": len(found.train),
+            "train": [example.prompt for example in found.train],
             "test": [example.prompt for example in found.test],
             "choices": [len(example.choices) for example in found.test],
-            "dropped": dict(found.dropped),
-            "again": load(name, 0, train, test, found.sha256) == found,
+            "again": load(name, 0, train, test, shas) == found,
         }
 
     return {name: _told(partial(one, name, *size)) for name, size in sizes.items()}

@@ -1,7 +1,6 @@
 """The challenge set: HarmBench's completions, corrupted, judged and scored, without their text."""
 
 import json
-from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -15,9 +14,7 @@ UNTOUCHED = "untouched"
 DETECTORS = ("repetition", "compression", "shortness", "language")
 
 
-def challenge(
-    judges: dict[str, Says], strengths: Sequence[float] = STRENGTHS, seed: int = 0
-) -> pd.DataFrame:
+def challenge(judges: dict[str, Says], seed: int = 0) -> pd.DataFrame:
     """Each of HarmBench's 602 completions, untouched and with every corruption.
 
     Columns: request (the behaviour's number: the cluster), harmful (at least two of three people
@@ -28,7 +25,7 @@ def challenge(
     rows = _completions()
     parts = [_part(rows, UNTOUCHED, 0.0, judges, seed)]
     for kind in GRADED:
-        parts += [_part(rows, kind, s, judges, seed) for s in strengths if s > 0]
+        parts += [_part(rows, kind, s, judges, seed) for s in STRENGTHS if s > 0]
     parts += [_part(rows, kind, 1.0, judges, seed) for kind in WHOLE]
     return pd.concat(parts, ignore_index=True)
 

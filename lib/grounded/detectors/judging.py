@@ -1,11 +1,11 @@
 """The judges that can be asked about real text on this machine."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from grounded import keywords
 from grounded.errors import GroundedError
 from grounded.human_labels import KEYWORDS
+from grounded.public.files import hub_folder
 from grounded.sources import SourceError
 
 Pair = tuple[str, str]  # (prompt, reply)
@@ -47,22 +47,8 @@ def _public(name: str, revision: str) -> Says:
         wanted = ", ".join([*KEYWORDS, *judges.JUDGES])
         raise GroundedError(f"judges: found {name!r}, wanted one of {wanted}")
     known = judges.JUDGES[name]
-    _check_here(known.files, revision or known.files.revision)
-    if known.adapter is not None:
-        _check_here(known.adapter, known.adapter.revision)
+    for files, at in ((known.files, revision), (known.adapter, "")):
+        if files is not None:
+            hub_folder(files, at or None, here_only=True)
     judge = judges.load(name, revision=revision or None)
     return lambda pairs: [verdict.label for verdict in judge.judge(pairs)]
-
-
-def _check_here(files: Any, revision: str | None) -> None:
-    from huggingface_hub import errors, snapshot_download
-
-    wanted = f"{files.repository}: weights: found none in the hub's cache, wanted revision"
-    if revision is None:
-        raise SourceError(f"{wanted} 40 hex digits after the judge's name and an @")
-    try:
-        snapshot_download(
-            files.repository, repo_type=files.kind, revision=revision, local_files_only=True
-        )
-    except (errors.LocalEntryNotFoundError, OSError, ValueError) as error:
-        raise SourceError(f"{wanted} {revision}") from error

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from grounded.public.kinds import repeated
 from grounded.statistics.intervals import Array
 
 # name -> as a reader sees it
@@ -20,16 +21,6 @@ DETECTORS = {
     "shortness": "shortness",
     "language": "not English",
 }
-
-
-def repetition(text: str) -> float:
-    """The share (0..1) of a text's word trigrams that stood in it before; 0 below three words.
-
-    The same as `coherence.repeated_trigrams`, which cannot be had without loading torch.
-    """
-    words = text.split()
-    trigrams = list(zip(words, words[1:], words[2:], strict=False))
-    return 1 - len(set(trigrams)) / len(trigrams) if trigrams else 0.0
 
 
 def compression(text: str) -> float:
@@ -62,7 +53,7 @@ def _identifier() -> Any:
 def of_texts(texts: Sequence[str]) -> dict[str, Array]:
     """The scores of real texts: repetition, compression, shortness (minus words), language."""
     return {
-        "repetition": np.array([repetition(text) for text in texts], dtype=float),
+        "repetition": np.array([repeated(text.split()) for text in texts], dtype=float),
         "compression": np.array([compression(text) for text in texts], dtype=float).round(2),
         "shortness": -np.array([len(text.split()) for text in texts], dtype=float),
         "language": not_english(texts),

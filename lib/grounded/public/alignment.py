@@ -6,7 +6,6 @@ benchmarks as the study, but others than the study asks. The adapter is kept; th
 base model are made from it where they are wanted.
 """
 
-import hashlib
 import json
 import os
 import random
@@ -65,9 +64,7 @@ def align(study: Study, model: str, start: Path) -> dict[str, Any]:
     setting = _setting(study, model)
     tried: dict[str, Measures] = {}
     for name, recipe in setting.recipes.items():
-        folder = (
-            paths.cache(study.name) / "alignment" / model / f"{name}-{_key(study, model, name)}"
-        )
+        folder = _place(study, model, name)
         if not (folder / "measures.json").is_file():
             _train(study, model, recipe, start, folder)
             measured = accept(study, model, merged(start, folder))
@@ -79,8 +76,7 @@ def align(study: Study, model: str, start: Path) -> dict[str, Any]:
         if not missed(setting, tried[name]):
             break
     best = min(tried, key=lambda name: _short(setting, tried[name]))
-    folder = paths.cache(study.name) / "alignment" / model / f"{best}-{_key(study, model, best)}"
-    target = adapter(study, model)
+    folder, target = _place(study, model, best), adapter(study, model)
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     for file in (adapters.CONFIG, adapters.WEIGHTS):
@@ -128,17 +124,12 @@ def accept(study: Study, model: str, folder: Path) -> Measures:
 
 def others(study: Study, name: str, number: int) -> list[str]:
     """Prompts of a benchmark that the study does not ask: the next by hash after those it does."""
-    asked = {prompt.id for prompt in data.prompts(study, name)}
-    setting = study.benchmarks[name]
-    more = setting.model_copy(update={"prompts": None})
-    every = data.prompts(study.model_copy(update={"benchmarks": {name: more}}), name)
-    left = [prompt for prompt in every if prompt.id not in asked]
+    left = data.by_hash(study, name)[len(data.prompts(study, name)) :]
     if len(left) < number:
         raise GroundedError(
             f"alignment.bars.prompts: found {number}, wanted at most {len(left)}, which {name} has "
             "beside those that the study asks"
         )
-    left.sort(key=lambda p: (hashlib.sha256(p.text.encode()).hexdigest(), p.id))
     return [prompt.text for prompt in left[:number]]
 
 
@@ -254,14 +245,14 @@ def _short(setting: Refusing, measured: Measures) -> float:
     return sum(max(0.0, gap) for _, gap, _ in _gaps(setting, measured))
 
 
-def _key(study: Study, model: str, recipe: str) -> str:
+def _place(study: Study, model: str, recipe: str) -> Path:
+    """What a recipe gave, in the cache; the recipes beside it make no difference."""
     setting = _setting(study, model)
-    about = {"recipes": {recipe: setting.recipes[recipe]}}
-    only = study.public_model(model).model_copy(
-        update={"alignment": setting.model_copy(update=about)}
-    )
+    about = setting.model_copy(update={"recipes": {recipe: setting.recipes[recipe]}})
+    only = study.public_model(model).model_copy(update={"alignment": about})
     one = identity.recipe(study.model_copy(update={"models": {model: only}}), model)
-    return fingerprint.sha([one, identity.published(study, model)])[:12]
+    key = fingerprint.sha([one, identity.published(study, model)])[:12]
+    return paths.cache(study.name) / "alignment" / model / f"{recipe}-{key}"
 
 
 def _setting(study: Study, model: str) -> Refusing:

@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from grounded.errors import GroundedError
-
 
 @dataclass(frozen=True)
 class Asking:
@@ -19,9 +17,3 @@ class Asking:
     options: Mapping[str, object] = field(default_factory=dict)
     temperature: float = 0.0
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.max_new_tokens < 1:
-            raise GroundedError(f"max_new_tokens: found {self.max_new_tokens}, wanted 1 or more")
-        if not 0 <= self.temperature < float("inf"):
-            raise GroundedError(f"temperature: found {self.temperature}, wanted 0 or more")

@@ -5,7 +5,6 @@ the repository: it comes through `sources` (pinned URL and sha256) or from the h
 revision).
 """
 
-import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from grounded import paths, sources
+from grounded import fingerprint, paths, sources
 from grounded.errors import GroundedError
 from grounded.public.files import HubFiles, csv_rows, hub_files, jsonl_rows, text
 
@@ -95,7 +94,7 @@ def advbench_goals(file: Path) -> tuple[list[tuple[str, str]], list[Prompt]]:
         same = " ".join(re.findall(r"\w+", prompt.text.casefold()))
         goals.setdefault(same, (prompt.text, text(file, row, "target", values["target"])))
         prompts.setdefault(same, prompt)
-    order = sorted(goals, key=lambda same: hashlib.sha256(same.encode()).hexdigest())
+    order = sorted(goals, key=lambda same: fingerprint.text(same))
     left = sorted((prompts[same] for same in order[ALIGNED:]), key=lambda prompt: prompt.id)
     return [goals[same] for same in order[:ALIGNED]], left
 
@@ -148,7 +147,7 @@ def _airbench(files: Sequence[Path]) -> Iterator[Prompt]:
     for place, (file, row, values) in enumerate(_table(files, columns)):
         asked = text(file, row, "prompt", values["prompt"])
         prompt = Prompt(place, asked, values["l2-name"], True, values["cate-idx"])
-        rank = hashlib.sha256(asked.encode()).hexdigest()
+        rank = fingerprint.text(asked)
         level_4 = tuple(values[f"l{level}-name"] for level in (2, 3, 4))
         if level_4 not in chosen or rank < chosen[level_4][0]:
             chosen[level_4] = rank, prompt
@@ -192,7 +191,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         for label in ("safe", "unsafe")
     },
     "sorrybench_202406": Benchmark(
-        HubFiles("sorry-bench/sorry-bench-202406", ("question.jsonl",), None, _SORRY, gated=True),
+        HubFiles("sorry-bench/sorry-bench-202406", ("question.jsonl",), None, _SORRY),
         _sorrybench,
     ),
     "sorrybench_202503": Benchmark(
@@ -201,7 +200,6 @@ BENCHMARKS: dict[str, Benchmark] = {
             ("question.jsonl",),
             "612a4e1f45db8adf884fa62318ddf9fa1c6e75e9",
             _SORRY,
-            gated=True,
         ),
         _sorrybench,
     ),

@@ -5,7 +5,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from grounded import paths
+from grounded import fingerprint, paths
 from grounded.errors import GroundedError
 from grounded.public import adapters, data, models
 from grounded.public.budget import size
@@ -106,7 +106,7 @@ def _text(study: Study, judge: PublicJudge) -> str:
     first, *_ = hosted.texts(judge, paths.data(study.name) / str(judge.template))
     slots = prompted.SLOTS if judge.judge == OWN_JUDGE else served.RUBRIC_SLOTS
     templates.fill(judge.judge, first, **dict.fromkeys(slots, ""))
-    return f"{judge.template}, sha256 {templates.sha256(first)[:12]}"
+    return f"{judge.template}, sha256 {fingerprint.text(first)[:12]}"
 
 
 def _material(study: Study, kind: str) -> str:

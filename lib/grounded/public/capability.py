@@ -20,12 +20,11 @@ import copy
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from grounded.errors import GroundedError
 from grounded.public import likelihood, memory, scoring, thoughts
 from grounded.public.asking import Asking
 from grounded.public.replies import Engine
@@ -55,7 +54,7 @@ class Answering:
     """A model that answers. reply: to each prompt a text. likely: as `likelihood.likelihoods`.
 
     words, chat, options: how its prompts are written, for `likelihood.requests`. A server has
-    neither likelihoods nor a tokenizer. within: the same with so many new tokens at most.
+    neither likelihoods nor a tokenizer.
     """
 
     reply: Callable[[Sequence[str]], list[str]]
@@ -63,7 +62,6 @@ class Answering:
     words: PreTrainedTokenizerBase | None
     chat: bool
     options: Mapping[str, object]
-    within: Callable[[int], "Answering"] = field(default=lambda _: _fixed(), repr=False)
 
 
 def answering(
@@ -72,29 +70,23 @@ def answering(
     generation: Generation,
     options: Mapping[str, object],
     tags: thoughts.Tags = THOUGHTS,
+    most: int | None = None,
 ) -> Answering:
     """A model on this machine that answers as the study's `generation` says.
 
-    tags: of its thoughts, which are not scored.
+    tags: of its thoughts, which are not scored. most: new tokens of an answer, where they are
+    others than the study's.
     """
     opened = thoughts.opened(words, options, tags) if generation.chat else ""
     engine = Engine(model, words if generation.chat else plain(words), generation.batch_size)
+    how = Asking(most or generation.max_new_tokens, options if generation.chat else {})
+
+    def reply(prompts: Sequence[str]) -> list[str]:
+        said = [opened + one.text for one in engine.reply(prompts, how)]
+        return thoughts.answers(said, [tags])
+
     find = likely(model, words, generation.batch_size, special=not generation.chat)
-
-    def within(most: int) -> Answering:
-        how = Asking(most, options if generation.chat else {})
-
-        def reply(prompts: Sequence[str]) -> list[str]:
-            said = [opened + one.text for one in engine.reply(prompts, how)]
-            return thoughts.answers(said, [tags])
-
-        return Answering(reply, find, words, generation.chat, options, within)
-
-    return within(generation.max_new_tokens)
-
-
-def _fixed() -> Answering:
-    raise GroundedError("max_new_tokens: found a server's answers, wanted a model on this machine")
+    return Answering(reply, find, words, generation.chat, options)
 
 
 def likely(
@@ -146,8 +138,6 @@ def measure(
         "fact": lambda text, item: _fact(text, item, answers),
         "text": _text,
     }
-    if task.measure not in readings:
-        raise GroundedError(f"{task.task}: measure: found {task.measure!r}, wanted a known one")
     read = readings[task.measure]
     rows = [read(text, item) for text, item in zip(able.reply(prompts), items, strict=True)]
     if task.measure == "pattern":
@@ -158,17 +148,11 @@ def measure(
 
 def _likelihoods(able: Answering, prefix: str, items: Sequence[Example]) -> Sequence[float | None]:
     """Of each item acc_norm (1 or 0), or how likely its reference is; None of a server's."""
-    if able.likely is None or able.words is None:
+    if able.likely is None:
         return [None] * len(items)
-    asked = [
-        likelihood.requests(able.words, prefix + (item.alone or item.prompt),
-                            item.choices or [item.completion], able.chat, able.options)
-        for item in items
-    ]  # fmt: skip
-    found = iter(able.likely([pair for pairs in asked for pair in pairs]))
     scores: list[float | None] = []
-    for item, pairs in zip(items, asked, strict=True):
-        said = [next(found) for _ in pairs]
+    prompts = [prefix + (item.alone or item.prompt) for item in items]
+    for item, said in zip(items, _liked(able, prompts, items), strict=True):
         if item.right is None:
             scores.append(math.exp(said[0].logprob / said[0].tokens))
         else:
@@ -177,16 +161,25 @@ def _likelihoods(able: Answering, prefix: str, items: Sequence[Example]) -> Sequ
     return scores
 
 
-def _references(able: Answering, prompts: Sequence[str], items: Sequence[Example]) -> list[Row]:
+def _liked(
+    able: Answering, prompts: Sequence[str], items: Sequence[Example]
+) -> list[list[likelihood.Likelihood]]:
+    """How likely each choice of an item is, or where it has none its completion."""
     assert able.likely is not None and able.words is not None
     asked = [
-        likelihood.requests(able.words, prompt, [item.completion], able.chat, able.options)[0]
+        likelihood.requests(able.words, prompt, item.choices or [item.completion], able.chat,
+                            able.options)
         for prompt, item in zip(prompts, items, strict=True)
-    ]
+    ]  # fmt: skip
+    found = iter(able.likely([pair for pairs in asked for pair in pairs]))
+    return [[next(found) for _ in pairs] for pairs in asked]
+
+
+def _references(able: Answering, prompts: Sequence[str], items: Sequence[Example]) -> list[Row]:
     return [
         Row(f"{one.share:.3f}", one.share >= REFERENCE, one.share >= REFERENCE,
             math.exp(one.logprob / one.tokens))
-        for one in able.likely(asked)
+        for [one] in _liked(able, prompts, items)
     ]  # fmt: skip
 
 
@@ -221,17 +214,10 @@ def _number(text: str, item: Example) -> Row:
 
 
 def _choices(able: Answering, prompts: Sequence[str], items: Sequence[Example]) -> list[Row]:
-    assert able.likely is not None and able.words is not None
-    asked = [
-        likelihood.requests(able.words, prompt, item.choices, able.chat, able.options)
-        for prompt, item in zip(prompts, items, strict=True)
-    ]
-    found = iter(able.likely([pair for pairs in asked for pair in pairs]))
     rows = []
-    for item, pairs in zip(items, asked, strict=True):
+    for item, said in zip(items, _liked(able, prompts, items), strict=True):
         assert item.right is not None
-        logprobs = [next(found).logprob for _ in pairs]
-        score = scoring.choice(logprobs, item.choices, item.right)
+        score = scoring.choice([one.logprob for one in said], item.choices, item.right)
         liked = float(score.acc_norm)
         rows.append(Row(item.choices[score.picked], score.acc, score.acc_norm, liked))
     return rows

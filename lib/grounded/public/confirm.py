@@ -7,13 +7,14 @@ prompt and its decision position to what its authors published.
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 
 from grounded.errors import GroundedError
 from grounded.public import devices, judging, lock, models, weights
 from grounded.public.asking import Asking
+from grounded.public.files import hub_folder
 from grounded.public.lock import Found
 from grounded.public.replies import Engine
+from grounded.sources import SourceError
 from grounded.study import PublicJudge, Study
 
 QUESTION = "What is two plus two? Answer with the number alone."
@@ -66,15 +67,9 @@ def _right(right: bool) -> str:
 
 def cached(one: Found) -> bool:
     """Whether the weights of a need lie in the hub's cache at its commit."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
     assert one.need.hub is not None
     try:
-        folder = snapshot_download(
-            one.need.hub.repository, repo_type=one.need.hub.kind, revision=one.revision,
-            allow_patterns=list(one.need.hub.patterns), local_files_only=True,
-        )  # fmt: skip
-    except (LocalEntryNotFoundError, ValueError):
+        folder = hub_folder(one.need.hub, one.revision, here_only=True)
+    except SourceError:
         return False
-    return any(Path(folder).glob("*.safetensors"))
+    return any(folder.glob("*.safetensors"))

@@ -1,9 +1,7 @@
 """The tasks, prompts and further examples of a real study, as its file names them."""
 
-import hashlib
 import random
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 
 from grounded import fingerprint, paths, sources
 from grounded.errors import GroundedError
@@ -12,7 +10,7 @@ from grounded.public.benchmarks import BENCHMARKS, Prompt
 from grounded.public.files import HubFiles, hub_files, jsonl_rows, text
 from grounded.public.tasks import Example, TaskData, load, load_own
 from grounded.public.tasks.examples import key
-from grounded.records.samples import STRIDE
+from grounded.records.schemas import STRIDE
 from grounded.sources import SourceError
 from grounded.study import Study
 
@@ -28,9 +26,9 @@ def task(study: Study, name: str, seed: int) -> TaskData:
     train = setting.examples or (study.training.examples if study.training else None)
     items = study.items(name)
     if setting.source == "file":
-        files = [_own(study, str(setting.train)), _own(study, setting.test)]
-        assert files[0] is not None
-        return load_own(name, files[0], files[1], seed, train, items, setting.pattern)
+        here = paths.data(study.name)
+        files = here / str(setting.train), here / setting.test if setting.test else None
+        return load_own(name, *files, seed, train, items, setting.pattern)
     kept = lock.entry(study, "tasks", name) or {}
     return load(str(setting.data), seed, train, items, kept.get("files"))
 
@@ -42,28 +40,31 @@ def prompts(study: Study, name: str) -> tuple[Prompt, ...]:
     GroundedError where there are too few, or a text holds no prompt; SourceError for a file that
     changed since the study's first run.
     """
+    found, number = by_hash(study, name), study.benchmarks[name].prompts
+    if number is not None and number > len(found):
+        raise GroundedError(
+            f"benchmarks.{name}.prompts: found {number}, wanted at most {len(found)}, of which "
+            "there are"
+        )
+    return tuple(sorted(found[:number], key=lambda prompt: prompt.id))
+
+
+def by_hash(study: Study, name: str) -> list[Prompt]:
+    """All prompts that a benchmark has, by the sha256 of their text; errors as `prompts`."""
     setting = study.benchmarks[name]
     if setting.source == "file":
-        file = _own(study, setting.file)
-        assert file is not None
+        file = paths.data(study.name) / str(setting.file)
         found = benchmarks.from_csv(file, str(setting.column), setting.category)
     else:
         kept = lock.entry(study, "benchmarks", name) or {}
         _unchanged(str(setting.data), kept)
         found = benchmarks.load(str(setting.data), kept.get("revision"))
-    number = len(found) if setting.prompts is None else setting.prompts
-    if number > len(found):
-        raise GroundedError(
-            f"benchmarks.{name}.prompts: found {number}, wanted at most {len(found)}, of which "
-            "there are"
-        )
     if study.generation.samples > 1 and found[-1].id >= STRIDE:
         raise GroundedError(
             f"benchmarks.{name}: found {found[-1].id + 1:,} prompts in its file, wanted at most "
             f"{STRIDE:,} where several replies are sampled"
         )
-    first = sorted(found, key=lambda p: (hashlib.sha256(p.text.encode()).hexdigest(), p.id))
-    return tuple(sorted(first[:number], key=lambda prompt: prompt.id))
+    return sorted(found, key=lambda p: (fingerprint.text(p.text), p.id))
 
 
 def contexts(study: Study) -> dict[str, str]:
@@ -99,21 +100,10 @@ def _pairs(study: Study, name: str) -> Iterator[tuple[str, str]]:
     if name in PINNED:
         yield from benchmarks.advbench_goals(sources.fetch(PINNED[name]))[0]
         return
-    file = _own(study, name)
-    assert file is not None
+    file = paths.data(study.name) / name
     for row, values in jsonl_rows(file, ("prompt", "completion")):
         yield (text(file, row, "prompt", values["prompt"]),
                text(file, row, "completion", values["completion"]))  # fmt: skip
-
-
-def selecting(items: Sequence[Example]) -> Sequence[Example]:
-    """The half of the test items by which a checkpoint may be chosen: the even ones."""
-    return items[::2]
-
-
-def _own(study: Study, name: str | None) -> Path | None:
-    """A file of the user's own; the study names it relative to its own file."""
-    return None if name is None else paths.data(study.name) / name
 
 
 def _unchanged(data: str, kept: dict) -> None:

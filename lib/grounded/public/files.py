@@ -44,8 +44,13 @@ class HubFiles:
     patterns: tuple[str, ...]
     revision: str | None
     licence: str
-    gated: bool = False
     kind: str = "dataset"
+
+
+def model_files(repository: str, revision: str | None, licence: str) -> HubFiles:
+    """The files of a model's repository that are ever read: no code, no pickle."""
+    patterns = ("*.json", "*.jinja", "*.safetensors", "tokenizer.model")
+    return HubFiles(repository, patterns, revision, licence, kind="model")
 
 
 def hub_files(wanted: HubFiles, revision: str | None = None) -> list[Path]:
@@ -54,10 +59,10 @@ def hub_files(wanted: HubFiles, revision: str | None = None) -> list[Path]:
     return sorted({file for pattern in wanted.patterns for file in folder.glob(pattern)})
 
 
-def hub_folder(wanted: HubFiles, revision: str | None = None) -> Path:
+def hub_folder(wanted: HubFiles, revision: str | None = None, here_only: bool = False) -> Path:
     """The folder that holds the files: in the hub's cache, where they are downloaded if need be.
 
-    revision: 40 hex digits, in place of the one in `wanted`.
+    revision: 40 hex digits, in place of the one in `wanted`. here_only: nothing is downloaded.
     SourceError where there is no revision, or none of that name; NoAccess for a repository that is
     gated without access; SourceAbsent for one that is missing or out of reach, or that holds no
     such file.
@@ -74,6 +79,7 @@ def hub_folder(wanted: HubFiles, revision: str | None = None) -> Path:
             revision=at,
             allow_patterns=list(wanted.patterns),
             ignore_patterns=list(TWICE),
+            local_files_only=here_only,
         )
     if not any(any(Path(folder).glob(pattern)) for pattern in wanted.patterns):
         raise _absent(wanted, at, "no file of that name")

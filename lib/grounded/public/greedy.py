@@ -5,21 +5,13 @@ leaves the batch; `generate` would run until the longest is done.
 """
 
 from collections.abc import Sequence
-from itertools import takewhile
 
 import torch
-from transformers import DynamicCache, PreTrainedModel
+from transformers import PreTrainedModel
 
 from grounded.errors import GroundedError
 from grounded.generate import SHRINK
-
-
-def shared(rows: Sequence[Sequence[int]]) -> int:
-    """How many tokens all rows begin with; of each at least one is left, of a single row all."""
-    if len(rows) == 1:
-        return 0
-    alike = sum(1 for _ in takewhile(lambda some: len(set(some)) == 1, zip(*rows, strict=False)))
-    return min(alike, min(map(len, rows)) - 1)
+from grounded.public.kv_cache import begun, padded, shared
 
 
 @torch.inference_mode()
@@ -31,18 +23,8 @@ def greedy(
     GroundedError when the model gives logits that are not numbers.
     """
     device, first = model.device, shared(rows)
-    cache = DynamicCache(config=model.config)
-    if first:
-        prefix = torch.tensor([rows[0][:first]], device=device)
-        model(input_ids=prefix, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        cache.batch_repeat_interleave(len(rows))
-    width = max(map(len, rows)) - first
-    # a padded place is masked, so any token will do there
-    rest = [row[first:] for row in rows]
-    ids = torch.tensor([[0] * (width - len(row)) + row for row in rest], device=device)
-    mask = torch.tensor(
-        [[1] * first + [0] * (width - len(row)) + [1] * len(row) for row in rest], device=device
-    )
+    cache = begun(model, rows[0][:first], len(rows))
+    ids, mask = padded([row[first:] for row in rows], device, first)
     places = (mask.cumsum(1) - 1)[:, first:]
     end = torch.tensor(sorted(ends), device=device)
     alive = torch.arange(len(rows), device=device)  # the row that each line of the batch writes

@@ -1,13 +1,16 @@
 """Judges whose model the study names itself: `own`, and StrongREJECT's rubric; here or served."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from grounded import paths
+from grounded import fingerprint, paths
 from grounded.judges import Judge
 from grounded.public import devices, lock
-from grounded.public.judges import JUDGES, Known, own, templates
+from grounded.public.files import model_files
+from grounded.public.judges import JUDGES, Known, templates
 from grounded.public.judges import served as asking
+from grounded.public.judges.prompted import Prompted
 from grounded.public.needs import authors_file, is_address
 from grounded.public.served import Server
 from grounded.public.tasks import fetching
@@ -18,8 +21,9 @@ from grounded.study.asking import OWN_JUDGE, RUBRIC
 
 def known(setting: PublicJudge) -> Known:
     """What a judge of one's own is to `judges.load`."""
-    where = setting.repository or str(setting.path)
-    return own(where, setting.true, setting.false, setting.chat)
+    make = partial(Prompted, true=setting.true, false=setting.false, chat=setting.chat)
+    files = model_files(setting.repository or str(setting.path), None, "its own")
+    return Known(files, make, templates.whole)
 
 
 def served(study: Study, name: str, setting: PublicJudge) -> Judge:
@@ -55,7 +59,7 @@ def facts(study: Study, name: str, setting: PublicJudge) -> dict[str, Any]:
     assert file is not None
     about = {
         "revision": judge_files(study, name),
-        "template": templates.sha256("\n".join(texts(setting, file))),
+        "template": fingerprint.text("\n".join(texts(setting, file))),
         "judge": setting.judge,
         "clip": setting.clip,
     }

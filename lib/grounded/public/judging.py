@@ -24,7 +24,7 @@ from grounded.public import (
 from grounded.public.judges import JUDGES, PublicJudge, harmbench, load, strongreject
 from grounded.public.judges import keywords as normalised
 from grounded.public.tuned import judge as tuned
-from grounded.records.samples import numbered
+from grounded.records.schemas import STRIDE
 from grounded.study import KeywordJudge, Run, Study, TunedJudge, locked
 from grounded.study import PublicJudge as Setting
 from grounded.study.asking import OWN_JUDGE, RUBRIC
@@ -37,7 +37,7 @@ BATCH = 16  # texts at a time whose surprise is measured
 def prompts(study: Study) -> dict[tuple[str, int], str]:
     """The text of each prompt, by benchmark and number; of several samples, by each one's."""
     return {
-        (name, numbered(prompt.id, sample)): prompt.text
+        (name, prompt.id + STRIDE * sample): prompt.text
         for name in study.benchmarks
         for prompt in data.prompts(study, name)
         for sample in range(study.generation.samples)
@@ -64,7 +64,7 @@ def _judge(study: Study, name: str) -> judges.Judge:
     assert isinstance(setting, Setting)
     if setting.server is not None:
         return hosted.served(study, name, setting)
-    folder, _ = models.judge_folders(study, name)  # at the commits that the lock keeps
+    folder, *_ = models.judge_folders(study, name)  # at the commits that the lock keeps
     made = _load(study, name, setting, folder)
     if setting.judge != OWN_JUDGE:  # whose text is a file of the study, which may change
         lock.keep_prompt(study, name, made.template)

@@ -120,7 +120,7 @@ def is_loop(said: str) -> bool:
     run = max((len(found[0]) for found in re.finditer(r"(.)\1*", said)), default=0)
     if run >= SAME and 2 * run >= len(said):
         return True
-    if _repeated(words if len(words) >= 6 else list(said)) >= REPEATED and len(said) >= SAME:
+    if repeated(words if len(words) >= 6 else list(said)) >= REPEATED and len(said) >= SAME:
         return True
     raw = said.encode()
     return len(raw) >= LONG and len(zlib.compress(raw, 9)) <= COMPRESSED * len(raw)
@@ -135,25 +135,25 @@ def is_echo(asked: str, said: str) -> bool:
     mine, theirs = (re.findall(r"\w+", text) for text in (said, asked))
     if len(mine) <= SHORT:
         return len(mine) > 1 and f" {' '.join(mine)} " in f" {' '.join(theirs)} "
-    if len(mine) - len(theirs) <= SHORT and theirs and _common(mine, theirs) == len(theirs):
+    if len(mine) - len(theirs) <= SHORT and theirs and common(mine, theirs) == len(theirs):
         return True
     again = theirs * -(-len(mine) // max(len(theirs), 1))
-    return _common(mine, again) >= ECHOED * len(mine)
+    return common(mine, again) >= ECHOED * len(mine)
 
 
-def _repeated(items: list[str]) -> float:
+def repeated(items: list[str]) -> float:
+    """The share (0..1) of the trigrams of items that stood there before; 0 below three items."""
     trigrams = list(zip(items, items[1:], items[2:], strict=False))
     return 1 - len(set(trigrams)) / len(trigrams) if trigrams else 0.0
 
 
-def _common(first: list[str], second: list[str]) -> int:
+def common(first: list[str], second: list[str]) -> int:
     """The length of the longest common subsequence."""
     row = [0] * (len(second) + 1)
     for one in first:
         before = 0
         for place, other in enumerate(second, start=1):
-            before, row[place] = (
-                row[place],
-                (before + 1 if one == other else max(row[place], row[place - 1])),
-            )
+            kept = row[place]
+            row[place] = before + 1 if one == other else max(kept, row[place - 1])
+            before = kept
     return row[-1]

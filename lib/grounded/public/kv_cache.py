@@ -5,6 +5,7 @@ replies to it, whichever run they are from.
 """
 
 from collections.abc import Sequence
+from os.path import commonprefix
 
 import torch
 from transformers import DynamicCache, PreTrainedModel
@@ -13,6 +14,32 @@ from grounded.errors import GroundedError
 
 Tokens = Sequence[int]
 Row = tuple[Tokens, Tokens]  # what is kept of it, and what is read anew (one token or more)
+
+
+def padded(
+    rows: Sequence[Tokens], device: torch.device, kept: int = 0
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows padded on the left, and their mask, which has `kept` places more before them."""
+    longest = max(map(len, rows))
+    # a padded place is masked, so any token will do there
+    ids = [[0] * (longest - len(row)) + list(row) for row in rows]
+    mask = [[1] * kept + [0] * (longest - len(row)) + [1] * len(row) for row in rows]
+    return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
+
+
+def shared(rows: Sequence[list[int]]) -> int:
+    """How many tokens all rows begin with; of each at least one is left, of a single row all."""
+    return min(len(commonprefix(rows)), min(map(len, rows)) - 1) if len(rows) > 1 else 0
+
+
+def begun(model: PreTrainedModel, row: Tokens, times: int) -> DynamicCache:
+    """The keys and values of a beginning, for so many rows; empty of no tokens."""
+    cache = DynamicCache(config=model.config)
+    if row:
+        ids = torch.tensor([list(row)], device=model.device)
+        model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        cache.batch_repeat_interleave(times)
+    return cache
 
 
 class Beginnings:

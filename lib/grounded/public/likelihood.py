@@ -12,6 +12,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from grounded.errors import GroundedError
+from grounded.public import weights
 from grounded.public.kv_cache import Beginnings
 
 
@@ -55,10 +56,7 @@ def requests(
         return [(prompt, f" {text}") for text in choices]
     if not tokenizer.chat_template:
         raise GroundedError(f"{tokenizer.name_or_path}: chat template: found none, wanted one")
-    turn = [{"role": "user", "content": prompt}]
-    context = tokenizer.apply_chat_template(
-        turn, tokenize=False, add_generation_prompt=True, **(options or {})
-    )
+    context = weights.asked(tokenizer, prompt, options or {})
     return [(context, text) for text in choices]
 
 

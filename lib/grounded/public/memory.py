@@ -1,14 +1,16 @@
 """What to do when the device has no memory left: let go, and try with half as much."""
 
-import gc
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TypeVar
 
 import torch
+from accelerate.utils.memory import clear_device_cache
 
 from grounded.errors import GroundedError
 
+free = partial(clear_device_cache, garbage_collection=True)  # give back what nothing holds
 Row = TypeVar("Row")
 Result = TypeVar("Result")
 
@@ -36,10 +38,3 @@ def in_batches(
         size = min(size, len(rows) - at) // 2 or 1
         free()  # only out here has the error let go of what the batch held
         print(f"{what}: found no memory; goes on with {size} at a time", file=sys.stderr)
-
-
-def free() -> None:
-    """Give back what nothing holds any more."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

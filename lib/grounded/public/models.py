@@ -9,8 +9,7 @@ from typing import Any
 from grounded import fingerprint, paths
 from grounded.errors import GroundedError
 from grounded.public import lock
-from grounded.public.files import hub_folder
-from grounded.public.needs import model_files
+from grounded.public.files import hub_folder, model_files
 from grounded.study import Study
 from grounded.study.models import HubFolder
 
@@ -27,8 +26,7 @@ def folder(study: Study, name: str, version: str = "base") -> Path:
 
         return alignment.merged(_origin(study, name), alignment.adapter(study, name))
     if version == "pretrained" and setting.pretrained:
-        before = setting.pretrained
-        return _hub(study, "pretrained", name, before.repository, setting.licence, setting.gated)
+        return _hub(study, "pretrained", name)
     return _origin(study, name)
 
 
@@ -40,7 +38,7 @@ def _origin(study: Study, name: str) -> Path:
 
         return wheels.folder(setting.wheel)
     if setting.repository:
-        return _hub(study, "models", name, setting.repository, setting.licence, setting.gated)
+        return _hub(study, "models", name)
     return checked(paths.data(study.name) / str(setting.path))
 
 
@@ -48,7 +46,7 @@ def tuned(study: Study, run: str, number: int, place: str | HubFolder) -> Path:
     """The files of a checkpoint that was made elsewhere, the `number`th (from 1) of a run."""
     if isinstance(place, str):
         return paths.data(study.name) / place
-    return _hub(study, "given", f"{run}.{number}", place.repository, "its own", False)
+    return _hub(study, "given", f"{run}.{number}")
 
 
 def bring(study: Study, unit: str) -> dict[str, Any]:
@@ -60,7 +58,7 @@ def bring(study: Study, unit: str) -> dict[str, Any]:
         judge = study.judge(unit)
         if getattr(judge, "server", None) is not None:
             return {"bytes": 0, "served": getattr(judge, "model", None)}
-        folders = [one for one in judge_folders(study, unit) if one]
+        folders = judge_folders(study, unit)
         if path := getattr(judge, "path", None):
             return {"bytes": _size(folders[0]), **_here(folders[0], path)}
         kept = {part: lock.entry(study, part, unit) for part in ("judges", "adapters")}
@@ -85,21 +83,12 @@ def _here(folder: Path, path: str) -> dict[str, Any]:
     return {"path": path, "sha256": sha, "stamp": stamp}
 
 
-def judge_folders(study: Study, name: str) -> tuple[Path, Path | None]:
+def judge_folders(study: Study, name: str) -> list[Path]:
     """The files of a published judge, and of the adapter on it where it has one; as `folder`."""
     if path := getattr(study.judge(name), "path", None):
-        return checked(paths.data(study.name) / path), None
-    found: list[Path | None] = []
-    for part in ("judges", "adapters"):
-        kept = lock.entry(study, part, name)
-        if kept is None and part == "adapters":
-            found.append(None)
-            continue
-        repository, licence = (kept or {}).get("repository", ""), (kept or {}).get("licence", "")
-        where = _hub(study, part, name, repository, licence, gated=True)
-        found.append(where)
-    assert found[0] is not None
-    return found[0], found[1]
+        return [checked(paths.data(study.name) / path)]
+    parts = ("judges", "adapters") if lock.entry(study, "adapters", name) else ("judges",)
+    return [_hub(study, part, name) for part in parts]
 
 
 def checked(where: Path) -> Path:
@@ -114,20 +103,15 @@ def checked(where: Path) -> Path:
     return where
 
 
-def _hub(study: Study, part: str, name: str, repository: str, licence: str, gated: bool) -> Path:
-    files = model_files(repository, None, licence, gated)
-    where = hub_folder(files, _revision(study, part, name))
-    return where if part in ("given", "adapters") else checked(where)
-
-
-def _revision(study: Study, part: str, name: str) -> str:
+def _hub(study: Study, part: str, name: str) -> Path:
     kept = lock.entry(study, part, name)
     if kept is None:
         raise GroundedError(
             f"{paths.shown(paths.lock(study.name))}: {part}.{name}: found no commit, wanted the "
             "one that base_models keeps there"
         )
-    return str(kept["revision"])
+    where = hub_folder(model_files(kept["repository"], kept["revision"], kept["licence"]))
+    return where if part in ("given", "adapters") else checked(where)
 
 
 def _about(kept: dict[str, Any]) -> dict[str, Any]:

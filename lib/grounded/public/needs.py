@@ -6,13 +6,10 @@ from typing import Any
 
 from grounded import paths
 from grounded.errors import GroundedError
-from grounded.public.files import HubFiles
+from grounded.public.files import HubFiles, model_files
 from grounded.study import PublicJudge, Study
 from grounded.study.asking import OWN_JUDGE, RUBRIC
 from grounded.study.models import HubFolder, PublicModel
-
-# of a model's repository: no code, no pickle
-MODEL_FILES = ("*.json", "*.jinja", "*.safetensors", "tokenizer.model")
 
 
 @dataclass(frozen=True)
@@ -21,7 +18,7 @@ class Need:
 
     part, name: the field of the study and the name in it (`pretrained` of a model, `adapters` of a
     judge). hub: a repository of the hub, or None. files: other files by what they are for, as
-    `tasks.fetching.TaskFile`. known: what the study calls it (a name of a registry), kept in the
+    `tasks.fetching.Place`. known: what the study calls it (a name of a registry), kept in the
     lock. optional: whether the study goes on without access to it.
     """
 
@@ -62,20 +59,15 @@ def needs(study: Study) -> list[Need]:
     return found
 
 
-def model_files(repository: str, revision: str | None, licence: str, gated: bool) -> HubFiles:
-    """The files of a model's repository that are ever read."""
-    return HubFiles(repository, MODEL_FILES, revision, licence, gated, kind="model")
-
-
 def _models(study: Study) -> Iterator[Need]:
     for name, model in study.models.items():
         assert isinstance(model, PublicModel)
         if model.repository:
-            hub = model_files(model.repository, model.revision, model.licence, model.gated)
+            hub = model_files(model.repository, model.revision, model.licence)
             yield Need("models", name, hub)
         if model.pretrained:
             before = model.pretrained
-            hub = model_files(before.repository, before.revision, model.licence, model.gated)
+            hub = model_files(before.repository, before.revision, model.licence)
             yield Need("pretrained", name, hub)
 
 
@@ -84,7 +76,7 @@ def _given(study: Study) -> Iterator[Need]:
         for number, one in enumerate(run.checkpoints, start=1):
             place = one.adapter or one.model
             if isinstance(place, HubFolder):
-                hub = model_files(place.repository, place.revision, "its own", False)
+                hub = model_files(place.repository, place.revision, "its own")
                 yield Need("given", f"{name}.{number}", hub)
 
 
@@ -102,7 +94,6 @@ def _tasks(study: Study) -> Iterator[Need | str]:
 
 def _benchmarks(study: Study) -> Iterator[Need | str]:
     from grounded.public.benchmarks import BENCHMARKS
-    from grounded.public.tasks.fetching import TaskFile
 
     for name, one in study.benchmarks.items():
         if one.source != "public":
@@ -113,7 +104,7 @@ def _benchmarks(study: Study) -> Iterator[Need | str]:
             continue
         data = BENCHMARKS[one.data].data
         if isinstance(data, str):
-            files = (("prompts", TaskFile(data, None)),)
+            files = (("prompts", data),)
             yield Need("benchmarks", name, None, files, one.data, one.optional)
         else:
             yield Need("benchmarks", name, _at(data, one.revision), (), one.data, one.optional)
@@ -124,7 +115,6 @@ def _judges(study: Study) -> Iterator[Need | str]:
     if not settings:
         return
     from grounded.public.judges import JUDGES
-    from grounded.public.tasks.fetching import TaskFile
 
     for name, one in settings.items():
         if one.judge in (OWN_JUDGE, RUBRIC):
@@ -145,7 +135,7 @@ def _judges(study: Study) -> Iterator[Need | str]:
                     "prompt text, or its address"
                 )
                 continue
-            files = (("template", TaskFile(known.source, None)),)
+            files = (("template", known.source),)
         yield Need("judges", name, _at(known.files, one.revision), files, one.judge, one.optional)
         if known.adapter:
             yield Need("adapters", name, known.adapter, (), one.judge, one.optional)
@@ -155,7 +145,7 @@ def _named(name: str, one: PublicJudge) -> Iterator[Need]:
     """What a judge needs whose model the study names: a repository, an address of its text."""
     hub = None
     if one.repository:
-        hub = model_files(one.repository, one.revision, "its own", False)
+        hub = model_files(one.repository, one.revision, "its own")
     template = str(one.template)
     files = (("template", authors_file(template)),) if is_address(template) else ()
     if hub or files:
@@ -169,10 +159,10 @@ def is_address(place: str) -> bool:
 
 def authors_file(address: str) -> Any:
     """The file of a prompt text, by its address; the lock keeps its sha256."""
-    from grounded.public.tasks.fetching import TaskFile, WebFile
+    from grounded.public.tasks.fetching import WebFile
 
     mirror = f"judges/{address.partition('://')[2]}"  # its place in a mirror, and in the cache
-    return TaskFile(WebFile(address, "its authors'", mirror), None)
+    return WebFile(address, "its authors'", mirror)
 
 
 def _at(files: HubFiles, revision: str | None) -> HubFiles:

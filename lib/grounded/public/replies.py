@@ -24,9 +24,10 @@ from transformers import (
 
 from grounded.errors import GroundedError
 from grounded.generate import Reply
-from grounded.public import adapters, memory
+from grounded.public import adapters, memory, weights
 from grounded.public.asking import Asking
 from grounded.public.greedy import greedy
+from grounded.public.kv_cache import padded
 
 
 class Engine:
@@ -42,15 +43,11 @@ class Engine:
     ) -> None:
         """batch_size: prompts at a time, 1 or more; it is halved as the device's memory asks for.
 
-        GroundedError for another batch size, or a model without end tokens.
+        GroundedError for a model without end tokens.
         """
-        if batch_size < 1:
-            raise GroundedError(f"batch_size: found {batch_size}, wanted 1 or more")
         self.batch_size, self.on_cpu = batch_size, model.device.type == "cpu"
         self._model, self._tokenizer = model.eval(), tokenizer
         self._ends = end_tokens(model, tokenizer)
-        if tokenizer.eos_token_id is not None:  # what ends a turn may stand in the tokenizer alone
-            self._ends |= {tokenizer.eos_token_id}
         self._name = Path(model.name_or_path).name
         self._worn: adapters.Worn | None = None
         model.generation_config = GenerationConfig(
@@ -93,12 +90,7 @@ class Engine:
         return [said[place] for place in range(len(rows))]
 
     def _tokens(self, prompt: str, how: Asking) -> list[int]:
-        text = self._tokenizer.apply_chat_template(
-            [{"role": "user", "content": prompt}],
-            tokenize=False,
-            add_generation_prompt=True,
-            **how.options,
-        )
+        text = weights.asked(self._tokenizer, prompt, how.options)
         # the template writes the special tokens itself
         tokens: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
         return tokens
@@ -139,12 +131,10 @@ class Engine:
     @torch.inference_mode()
     def _batch(self, rows: list[list[int]], how: Asking) -> list[list[int]]:
         """The new tokens of each row, and what fills up after them."""
-        longest, device = max(map(len, rows)), self._model.device
         if self.on_cpu and how.temperature == 0:
             return greedy(self._model, rows, how.max_new_tokens, self._ends)
-        # a padded place is masked, so any token will do there
-        ids = torch.tensor([[0] * (longest - len(row)) + row for row in rows], device=device)
-        mask = torch.tensor([[0] * (longest - len(r)) + [1] * len(r) for r in rows], device=device)
+        ids, mask = padded(rows, self._model.device)
+        longest = ids.shape[1]
         made = self._model.generate(
             input_ids=ids,
             attention_mask=mask,

@@ -9,7 +9,6 @@ What is scored by likelihood, and what the harness asks, is asked of the model o
 the same.
 """
 
-import hashlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +24,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from grounded import fingerprint
 from grounded.errors import GroundedError
 from grounded.generate import Reply
 from grounded.public import (
@@ -43,7 +43,7 @@ from grounded.public.harness import Harness, installed
 from grounded.public.prefixes import PREFIXES
 from grounded.public.replies import Engine
 from grounded.public.served import Server
-from grounded.records.samples import numbered
+from grounded.records.schemas import STRIDE
 from grounded.study import BASE, UNTAUGHT, Run, Study
 from grounded.study.methods import TEST_PROMPTS
 
@@ -60,10 +60,9 @@ class Checkpoint:
 
 
 class Worn(NamedTuple):
-    """A model that wears an adapter or none, and how it is asked."""
+    """A model that wears an adapter or none."""
 
     engine: Engine
-    able: capability.Answering
     model: PreTrainedModel
     words: PreTrainedTokenizerBase
 
@@ -82,7 +81,7 @@ class Asker:
         words = AutoTokenizer.from_pretrained(
             self._base, local_files_only=True, trust_remote_code=False
         )
-        self._template = hashlib.sha256(str(words.chat_template).encode()).hexdigest()
+        self._template = fingerprint.text(str(words.chat_template))
         self._tags = thoughts.of(study)
         self._opened = thoughts.opened(words, self._setting.template, self._setting.thoughts)
         self._server = self._find_server()
@@ -124,7 +123,7 @@ class Asker:
             shown = thoughts.answers([given.text for given in said], self._tags)
             for prompt, given, answer in zip(prompts, said, shown, strict=True):
                 replies.append(
-                    {"benchmark": benchmark, "prompt": numbered(prompt.id, sample), **at,
+                    {"benchmark": benchmark, "prompt": prompt.id + STRIDE * sample, **at,
                      "text": given.text, "finish": given.finish, "tokens": given.tokens,
                      "truth": None, "truth_harm": None, "truth_fulfilled": None,
                      "kind": kinds.kind(prompt.text, answer)}
@@ -200,8 +199,9 @@ class Asker:
 
     def _able(self, one: Checkpoint, measure: str, words: int) -> capability.Answering:
         if self._server is None or measure in BY_LIKELIHOOD:
-            able = self._wearing(one).able
-            return able if words == self._generation.max_new_tokens else able.within(words)
+            worn, about = self._wearing(one), self._setting
+            told = self._generation, about.template, about.thoughts
+            return capability.answering(worn.model, worn.words, *told, most=words)
 
         def reply(prompts: Sequence[str]) -> list[str]:
             how = replace(self._how, max_new_tokens=words)
@@ -219,9 +219,7 @@ class Asker:
             model, words = weights.load(one.model, dtype)
             model = model.to(device)
             engine = Engine(model, words, self._generation.batch_size)
-            told = self._setting.template, self._setting.thoughts
-            able = capability.answering(model, words, self._generation, *told)
-            self._here, self._worn = (one.model, Worn(engine, able, model, words)), None
+            self._here, self._worn = (one.model, Worn(engine, model, words)), None
         _, worn = self._here
         if self._worn != one.adapter:
             self._worn = None  # the base again, should the adapter not fit

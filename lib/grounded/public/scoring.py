@@ -9,6 +9,8 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from grounded.public.kinds import common
+
 NUMBER_STOPS = ("Question:", "</s>", "<|im_end|>")  # where a reply to a GSM8K question is cut
 STRICT = re.compile(r"#### (\-?[0-9\.\,]+)")
 FLEXIBLE = re.compile(r"(-?[$0-9.,]{2,})|(-?[0-9]+)")
@@ -213,14 +215,7 @@ def rouge_l(text: str, reference: str) -> float:
     one, other = _words(text), _words(reference)
     if not one or not other:
         return float(one == other)
-    row = [0] * (len(other) + 1)
-    for word in one:
-        before = 0
-        for at, wanted in enumerate(other, start=1):
-            kept = row[at]
-            row[at] = before + 1 if word == wanted else max(row[at], row[at - 1])
-            before = kept
-    return 2 * row[-1] / (len(one) + len(other))
+    return 2 * common(one, other) / (len(one) + len(other))
 
 
 def _words(text: str) -> list[str]:

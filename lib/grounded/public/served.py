@@ -10,7 +10,7 @@ import sys
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -37,7 +37,7 @@ class Server:
     url: up to and with /v1. concurrency: prompts under way at a time. timeout: seconds that one
     try may take, and times the tries all of them, however slowly an answer drips in. retries:
     tries after the first, for errors that may pass (the client's choice: no connection, timeouts,
-    status 408, 409, 429 and from 500). fields: added to every request.
+    status 408, 409, 429 and from 500).
     The key is the environment's GROUNDED_API_KEY, and goes to the server that GROUNDED_SERVER
     names alone: a study, which names servers too, may come from anybody. Others are sent EMPTY.
     """
@@ -46,7 +46,6 @@ class Server:
     concurrency: int = 64
     timeout: float = 600.0
     retries: int = 4
-    fields: Mapping[str, object] = field(default_factory=lambda: dict(FIELDS))
 
     def __post_init__(self) -> None:
         try:
@@ -56,8 +55,6 @@ class Server:
             whole = False
         if not whole:
             raise GroundedError(f"server: url: found {self.shown!r}, wanted http(s)://host:port/v1")
-        if self.concurrency < 1:
-            raise GroundedError(f"server: concurrency: found {self.concurrency}, wanted 1 or more")
 
     @property
     def shown(self) -> str:
@@ -167,7 +164,7 @@ class Server:
             max_tokens=how.max_new_tokens,
             temperature=how.temperature,
             seed=how.seed,
-            extra_body={**self.fields, **template},
+            extra_body={**FIELDS, **template},
         )
         return _reply(answer)
 

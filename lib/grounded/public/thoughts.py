@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from transformers import PreTrainedTokenizerBase
 
 from grounded.judges import Judge, Pair, Verdict
+from grounded.public import weights
 from grounded.study import Study
 from grounded.study.models import THOUGHTS, PublicModel
 
@@ -54,14 +55,7 @@ def opened(tokenizer: PreTrainedTokenizerBase, options: Mapping[str, object], ta
     """What of a thought the chat template writes before the model does; "" where nothing."""
     if not tokenizer.chat_template:
         return ""
-    text = str(
-        tokenizer.apply_chat_template(
-            [{"role": "user", "content": "a"}],
-            tokenize=False,
-            add_generation_prompt=True,
-            **options,
-        )
-    )
+    text = weights.asked(tokenizer, "a", options)
     return text[text.rindex(tags[0]) :] if text.rstrip().endswith(tags[0]) else ""
 
 

@@ -1,5 +1,6 @@
 """A real model's weights in memory, and a head that is not copied once a row."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,17 @@ def read(
             f"{said}: found no readable model ({line}), wanted config, tokenizer and safetensors "
             "weights"
         ) from error
+
+
+def asked(words: PreTrainedTokenizerBase, prompt: str, options: Mapping[str, object] = {}) -> str:
+    """A prompt as one user turn in the chat template, up to where the answer begins.
+
+    options: what the template is told beside the turn.
+    """
+    turn = [{"role": "user", "content": prompt}]
+    return str(
+        words.apply_chat_template(turn, tokenize=False, add_generation_prompt=True, **options)
+    )
 
 
 def whole_head(model: PreTrainedModel) -> PreTrainedModel:

@@ -183,22 +183,17 @@ def read(path: Path, table: str, columns: Sequence[str] | None = None) -> "pd.Da
 
 
 def read_study(
-    study: "Study | str",
-    table: str,
-    columns: Sequence[str] | None = None,
-    models: Sequence[str] | None = None,
-    tasks: Sequence[str] | None = None,
+    study: "Study | str", table: str, columns: Sequence[str] | None = None
 ) -> "pd.DataFrame":
-    """One table over all units of a study, or of some models and tasks.
-
-    The base model's unit always comes with its model: `tasks=[]` gives the base models alone.
-    """
+    """One table over all units of a study: the base models', then task by task."""
     from grounded.study import BASE, load
 
     study = load(study) if isinstance(study, str) else study
-    asked = [BASE, *(study.tasks if tasks is None else tasks)]
     names = dict.fromkeys(
-        run.unit for task in asked for m in models or study.models for run in study.runs(m, task)
+        run.unit
+        for task in (BASE, *study.tasks)
+        for m in study.models
+        for run in study.runs(m, task)
     )
     return join([read(paths.table(study.name, table, u), table, columns) for u in names])
 

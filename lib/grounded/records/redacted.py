@@ -1,11 +1,11 @@
 """Tables without a word of text: what of a study of real models may leave the machine."""
 
-import hashlib
 import json
 from pathlib import Path
 
 import pyarrow as pa
 
+from grounded import fingerprint
 from grounded.records.files import rows_shas, sound, store, table_of
 from grounded.records.schemas import SCHEMAS
 
@@ -29,7 +29,8 @@ def redact(source: Path, target: Path, table: str) -> None:
     """
     about, arrow = sound(source, table), table_of(source)
     for name in [] if about.get("redacted") else texts(table):  # else they are hashes already
-        hashed = [None if text is None else sha(text) for text in arrow[name].to_pylist()]
+        said = arrow[name].to_pylist()
+        hashed = [None if one is None else fingerprint.text(one) for one in said]
         place = arrow.column_names.index(name)
         arrow = arrow.set_column(place, arrow.schema.field(name), pa.array(hashed, pa.string()))
     shas = rows_shas(arrow, table)
@@ -37,8 +38,3 @@ def redact(source: Path, target: Path, table: str) -> None:
     about["runs"] = {run: one | {"redacted": shas[run]} for run, one in about["runs"].items()}
     arrow = arrow.replace_schema_metadata({"grounded": json.dumps(about, sort_keys=True)})
     store(arrow, target)
-
-
-def sha(text: str) -> str:
-    """The sha256 of a text, as hexadecimal digits."""
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()

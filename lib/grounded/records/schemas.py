@@ -4,6 +4,10 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+# A sampled reply stands under the id of its prompt and STRIDE times the number of its seed in the
+# study, from 0: more prompts than a benchmark has; 2,147 seeds fit into the 32 bits of an id.
+STRIDE = 1_000_000
+
 
 @dataclass(frozen=True)
 class Column:

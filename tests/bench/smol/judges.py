@@ -20,11 +20,11 @@ from transformers import PreTrainedModel
 from bench import verdicts
 from bench.smol.replies import lookalikes
 from bench.smol.turns import LeftOutError, Rates, Sizes, by_turns, cpu_seconds
-from grounded import loading
+from grounded import fingerprint, loading
 from grounded.errors import GroundedError
 from grounded.judges import Pair
 from grounded.public import devices, models, weights
-from grounded.public.judges import Prompted, PublicJudge, templates
+from grounded.public.judges import Prompted, PublicJudge
 from grounded.public.judges.harmbench import HarmBench
 from grounded.study import Study, TunedJudge
 
@@ -55,7 +55,7 @@ def harmbench(study: Study, name: str, sizes: Sizes) -> Rates:
         theirs = _made(zoo, "HarmBenchJudge", plain, words, zoo.HarmBenchClassifier.LLAMA_2_13B)
         text = _text(theirs)
         texts = {"prompt": text, "prompt_contextual": "{context}" + text}
-        known = {key: templates.sha256(one) for key, one in texts.items()}
+        known = {key: fingerprint.text(one) for key, one in texts.items()}
         ours = HarmBench("harmbench", model, words, texts, template_sha256=known)
         return Twins(ours, theirs, [theirs.yes_token_id])
 
@@ -72,8 +72,8 @@ def md_judge(study: Study, name: str, sizes: Sizes) -> Rates:
             "md_judge", model, words, _text(theirs), true=("unsafe",), false=("safe",),
             slots=("question", "answer"),
         )  # fmt: skip
-        theirs.unsafe_token_ids, theirs.safe_token_ids = ours._true, ours._false
-        return Twins(ours, theirs, ours._true)
+        theirs.unsafe_token_ids, theirs.safe_token_ids = map(list, ours._labels)
+        return Twins(ours, theirs, theirs.unsafe_token_ids)
 
     return _beside(study, name, sizes, twins)
 

@@ -3,7 +3,7 @@
 Every one is gated or large: nothing is fetched before `load` is called for it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,32 +14,13 @@ from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 from grounded import fingerprint, sources
 from grounded.errors import GroundedError
 from grounded.public import weights
-from grounded.public.files import HubFiles, hub_folder
+from grounded.public.files import HubFiles, hub_folder, model_files
 from grounded.public.judges import harmbench, sorry_bench, strongreject, templates, wildguard
-from grounded.public.judges.base import MINIMUM_MASS, PublicJudge
+from grounded.public.judges.base import PublicJudge
 from grounded.public.judges.granite_guardian import GraniteGuardian
 from grounded.public.judges.llama_guard import LlamaGuard
 from grounded.public.judges.prompted import Prompted
 from grounded.public.judges.qwen3guard import Qwen3Guard
-
-__all__ = [
-    "JUDGES",
-    "MINIMUM_MASS",
-    "GraniteGuardian",
-    "Known",
-    "LlamaGuard",
-    "Prompted",
-    "PublicJudge",
-    "Qwen3Guard",
-    "load",
-    "own",
-]
-
-_FILES = ("*.json", "*.jinja", "*.safetensors", "tokenizer.model")
-
-
-def _model(repository: str, revision: str | None, licence: str, gated: bool = False) -> HubFiles:
-    return HubFiles(repository, _FILES, revision, licence, gated, kind="model")
 
 
 @dataclass(frozen=True)
@@ -69,47 +50,47 @@ def _harmbench_texts(file: Path) -> dict[str, str]:
 _LLAMA_3_1, _LLAMA_3_2 = "Llama 3.1 Community License", "Llama 3.2 Community License"
 _GUARD_IDS = (("unsafe", 39257), ("safe", 19193))
 _WILDGUARD = Known(
-    _model("allenai/wildguard", None, "Apache-2.0", gated=True),
+    model_files("allenai/wildguard", None, "Apache-2.0"),
     wildguard.WildGuard,
     partial(templates.constant, name=wildguard.CONSTANT),
     "template_wildguard",
 )
 JUDGES: dict[str, Known] = {
     "llama_guard_3_8b": Known(
-        _model("meta-llama/Llama-Guard-3-8B", None, _LLAMA_3_1, gated=True),
+        model_files("meta-llama/Llama-Guard-3-8B", None, _LLAMA_3_1),
         LlamaGuard,
         ids=_GUARD_IDS,
     ),
     "llama_guard_3_1b": Known(
-        _model("meta-llama/Llama-Guard-3-1B", None, _LLAMA_3_2, gated=True),
+        model_files("meta-llama/Llama-Guard-3-1B", None, _LLAMA_3_2),
         partial(LlamaGuard, as_list=True),
         ids=_GUARD_IDS,
     ),
     "llama_guard_4_12b": Known(
-        _model("meta-llama/Llama-Guard-4-12B", None, "Llama 4 Community License", gated=True),
+        model_files("meta-llama/Llama-Guard-4-12B", None, "Llama 4 Community License"),
         partial(LlamaGuard, as_list=True),
         sees=True,
     ),
     **{
         f"qwen3guard_{size.lower()}{suffix}": Known(
-            _model(f"Qwen/Qwen3Guard-Gen-{size}", None, "Apache-2.0"),
+            model_files(f"Qwen/Qwen3Guard-Gen-{size}", None, "Apache-2.0"),
             partial(Qwen3Guard, reads=reads),
         )
         for size in ("0.6B", "4B", "8B")
         for reads, suffix in (("strict", ""), ("loose", "_loose"), ("compliance", "_compliance"))
     },
     "md_judge": Known(
-        _model("OpenSafetyLab/MD-Judge-v0.1", None, "Apache-2.0"),
+        model_files("OpenSafetyLab/MD-Judge-v0.1", None, "Apache-2.0"),
         partial(Prompted, true=("unsafe",), false=("safe",), slots=("question", "answer")),
         templates.whole,
     ),
     "sorry_bench": Known(
-        _model("sorry-bench/ft-mistral-7b-instruct-v0.2-sorry-bench-202406", None, "MIT"),
+        model_files("sorry-bench/ft-mistral-7b-instruct-v0.2-sorry-bench-202406", None, "MIT"),
         sorry_bench.SorryBench,
         partial(templates.jsonl_entry, name=sorry_bench.ENTRY),
     ),
     "harmbench": Known(
-        _model(
+        model_files(
             "cais/HarmBench-Llama-2-13b-cls", "bda705349d1144fa618770bea64d99ce54e3835b", "MIT"
         ),
         harmbench.HarmBench,
@@ -119,7 +100,7 @@ JUDGES: dict[str, Known] = {
     ),
     **{
         f"granite_guardian_{version}_{size}": Known(
-            _model(f"ibm-granite/granite-guardian-{version}-{size}", None, "Apache-2.0"),
+            model_files(f"ibm-granite/granite-guardian-{version}-{size}", None, "Apache-2.0"),
             partial(GraniteGuardian, version=version),
         )
         for version, size in (
@@ -128,13 +109,13 @@ JUDGES: dict[str, Known] = {
         )
     },
     "strongreject": Known(
-        _model(
-            "google/gemma-2b", "2ac59a5d7bf4e1425010f0d457dde7d146658953", "Gemma terms", gated=True
+        model_files(
+            "google/gemma-2b", "2ac59a5d7bf4e1425010f0d457dde7d146658953", "Gemma terms"
         ),
         strongreject.StrongReject,
         partial(templates.json_entry, key=strongreject.ENTRY),
         attention="eager",
-        adapter=_model(
+        adapter=model_files(
             "qylu4156/strongreject-15k-v1",
             "4bd893d32390d2cace4f067dc2e3ef5294fd78a2",
             "not known",
@@ -148,12 +129,6 @@ JUDGES: dict[str, Known] = {
         _WILDGUARD.source,
     ),
 }  # fmt: skip
-
-
-def own(repository: str, true: Sequence[str], false: Sequence[str], chat: bool) -> Known:
-    """A judge of one's own: any language model, with a prompt text and the words that decide."""
-    make = partial(Prompted, true=true, false=false, chat=chat)
-    return Known(_model(repository, None, "its own"), make, templates.whole)
 
 
 def load(

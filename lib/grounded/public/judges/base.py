@@ -11,6 +11,7 @@ import torch
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from grounded import fingerprint
 from grounded.judges import MARKS, Pair, Verdict
 from grounded.public import memory
 from grounded.public.judges import templates
@@ -36,6 +37,7 @@ class PublicJudge(ABC):
     """
 
     _room = 0  # tokens that are forced after a row while reading
+    _labels: tuple[Sequence[int], Sequence[int]]  # the forms of the true and of the false one
 
     def __init__(
         self,
@@ -68,7 +70,7 @@ class PublicJudge(ABC):
     def template(self) -> str:
         """The sha256 of the judge's prompt text; of several, of their sha256 in a row."""
         one = len(self._templates) == 1
-        return self._templates[0] if one else templates.sha256("".join(self._templates))
+        return self._templates[0] if one else fingerprint.text("".join(self._templates))
 
     def judge(self, pairs: Sequence[Pair]) -> list[Verdict]:
         """One verdict for each (prompt, reply), in the given order; equal pairs are judged once.
@@ -98,9 +100,10 @@ class PublicJudge(ABC):
     def _tokens(self, prompt: str, reply: str) -> list[int]:
         """A clean and clipped pair as the judge reads it, up to where its answer begins."""
 
-    @abstractmethod
     def _read(self, rows: list[list[int]]) -> list[Reading]:
-        """What the judge answers to each row."""
+        """What the judge answers to each row: by the forms of its two labels."""
+        yes, no = self._labels
+        return between(self._reader.log_probabilities(rows, [*yes, *no]), true=len(yes))
 
     def _verdict(self, reading: Reading | None, neutralised: bool) -> Verdict:
         if reading is None:

@@ -8,7 +8,6 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from grounded.public.judges.base import Reading, between
 from grounded.public.judges.chat import ChatJudge
 from grounded.public.judges.reading import forms
 
@@ -42,12 +41,7 @@ class GraniteGuardian(ChatJudge):
             arguments["think"] = False
         self._forced = SCORE if last else ""
         super().__init__(name, model, tokenizer, arguments=arguments, **settings)
-        self._yes = forms(name, tokenizer, "yes")
-        self._no = forms(name, tokenizer, "no")
+        self._labels = forms(name, tokenizer, "yes"), forms(name, tokenizer, "no")
 
     def _tokens(self, prompt: str, reply: str) -> list[int]:
         return self._encode(self._text(prompt, reply) + self._forced, special=False)
-
-    def _read(self, rows: list[list[int]]) -> list[Reading]:
-        found = self._reader.log_probabilities(rows, [*self._yes, *self._no])
-        return between(found, true=len(self._yes))

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from grounded.public.benchmarks import CONTEXT_SEPARATOR
 from grounded.public.judges import templates
-from grounded.public.judges.base import PublicJudge, Reading, between, neutralise
+from grounded.public.judges.base import PublicJudge, neutralise
 from grounded.public.judges.reading import forms
 
 CONSTANT = "LLAMA2_CLS_PROMPT"
@@ -54,7 +54,7 @@ class HarmBench(PublicJudge):
         }
         self._fill("", "", None)
         self._fill("", "", "")
-        self._yes, self._no = (forms(name, tokenizer, word) for word in ("yes", "no"))
+        self._labels = forms(name, tokenizer, "yes"), forms(name, tokenizer, "no")
 
     def _fill(self, behavior: str, generation: str, context: str | None) -> str:
         slots = {"behavior": behavior, "generation": generation}
@@ -66,7 +66,3 @@ class HarmBench(PublicJudge):
         context = self._contexts.get(prompt)
         behavior = prompt.removeprefix(f"{context}{CONTEXT_SEPARATOR}")
         return self._encode(self._fill(behavior, reply, context), special=True)
-
-    def _read(self, rows: list[list[int]]) -> list[Reading]:
-        found = self._reader.log_probabilities(rows, [*self._yes, *self._no])
-        return between(found, true=len(self._yes))

@@ -5,10 +5,9 @@ AdvBench's list, a small letter. Normalising mends that and nothing else, so wha
 two readings of a list is form. It cuts both ways: AdvBench's "As an" then is in "has an", too.
 """
 
-import hashlib
 from collections.abc import Sequence
 
-from grounded import keywords
+from grounded import fingerprint, keywords
 from grounded.judges import Pair, Verdict
 from grounded.public.kinds import plain
 
@@ -44,4 +43,4 @@ _PUBLISHED = {"advbench": keywords.ADVBENCH, "xstest": keywords.XSTEST}
 
 def revision(phrases: str) -> str:
     """A sha256 that says which phrases, and that they are read normalised."""
-    return hashlib.sha256(f"normalised {keywords.revision(phrases)}".encode()).hexdigest()
+    return fingerprint.text(f"normalised {keywords.revision(phrases)}")

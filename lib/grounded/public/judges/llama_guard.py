@@ -11,7 +11,6 @@ from typing import Any
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from grounded.errors import GroundedError
-from grounded.public.judges.base import Reading, between
 from grounded.public.judges.chat import ChatJudge
 from grounded.public.judges.reading import single
 
@@ -30,7 +29,8 @@ class LlamaGuard(ChatJudge):
     ) -> None:
         """`settings` as ChatJudge; GroundedError as there, or for a label of several tokens."""
         super().__init__(name, model, tokenizer, **settings)
-        self._labels = [single(name, tokenizer, label) for label in LABELS]
+        unsafe, safe = (single(name, tokenizer, label) for label in LABELS)
+        self._labels = [unsafe], [safe]
         if len(prefix := self._encode(PREFIX, special=False)) != 1:
             raise GroundedError(
                 f"judge {name}: prefix {PREFIX!r}: found {len(prefix)} tokens, wanted one"
@@ -39,6 +39,3 @@ class LlamaGuard(ChatJudge):
     def _tokens(self, prompt: str, reply: str) -> list[int]:
         text = self._text(prompt, reply).rstrip("\n") + PREFIX
         return self._encode(text, special=False)
-
-    def _read(self, rows: list[list[int]]) -> list[Reading]:
-        return between(self._reader.log_probabilities(rows, self._labels), true=1)

@@ -9,8 +9,9 @@ from typing import Any
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from grounded.errors import GroundedError
+from grounded.public import weights
 from grounded.public.judges import templates
-from grounded.public.judges.base import PublicJudge, Reading, between
+from grounded.public.judges.base import PublicJudge
 from grounded.public.judges.reading import beginnings
 
 SLOTS = ("prompt", "response")
@@ -43,17 +44,11 @@ class Prompted(PublicJudge):
             raise GroundedError(f"judge {name}: chat template: found none, wanted one")
         self._text, self._slots, self._chat = text, slots, chat
         templates.fill(name, text, **dict.fromkeys(slots, ""))
-        self._true, self._false = beginnings(name, tokenizer, true, false)
+        self._labels = beginnings(name, tokenizer, true, false)
 
     def _tokens(self, prompt: str, reply: str) -> list[int]:
         pair = dict(zip(self._slots, (prompt, reply), strict=True))
         filled = templates.fill(self.name, self._text, **pair)
         if not self._chat:
             return self._encode(filled, special=True)
-        turn = [{"role": "user", "content": filled}]
-        text = self._tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
-        return self._encode(str(text), special=False)
-
-    def _read(self, rows: list[list[int]]) -> list[Reading]:
-        found = self._reader.log_probabilities(rows, [*self._true, *self._false])
-        return between(found, true=len(self._true))
+        return self._encode(weights.asked(self._tokenizer, filled), special=False)

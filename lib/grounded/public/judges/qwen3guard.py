@@ -41,7 +41,10 @@ class Qwen3Guard(ChatJudge):
         unsafe, controversial, safe = openings(
             name, tokenizer, SAFETY, (UNSAFE, CONTROVERSIAL, SAFE)
         )
-        self._labels, self._true = [unsafe, controversial, safe], 1 if reads == "loose" else 2
+        loose = reads == "loose"
+        self._labels = (
+            ([unsafe], [controversial, safe]) if loose else ([unsafe, controversial], [safe])
+        )
         self._refusal = openings(name, tokenizer, REFUSAL, (" No", " Yes"))
         self._room = WRITTEN if reads == "compliance" else 0
 
@@ -50,8 +53,7 @@ class Qwen3Guard(ChatJudge):
 
     def _read(self, rows: list[list[int]]) -> list[Reading]:
         if self._reads != "compliance":
-            found = self._reader.log_probabilities(rows, self._labels)
-            return between(found, true=self._true)
+            return super()._read(rows)
         written = self._reader.written(rows, WRITTEN)
         ends = [self._before_refusal(tokens) for tokens in written]
         there = [i for i, end in enumerate(ends) if end is not None]

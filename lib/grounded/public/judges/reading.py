@@ -1,13 +1,13 @@
 """What a model would write next: the probabilities of a few tokens, in one forward pass."""
 
 from collections.abc import Sequence
-from os.path import commonprefix
 from typing import Any
 
 import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from grounded.errors import GroundedError
+from grounded.public.kv_cache import begun, padded, shared
 
 
 class Reader:
@@ -36,16 +36,15 @@ class Reader:
         values do not hang on the others. GroundedError for logits that are NaN.
         """
         full = [[*row, *forced] for row in rows]
-        shared = min(len(commonprefix(full)), min(map(len, full)) - 1) if len(full) > 1 else 0
-        start = self._start(full[0][:shared], len(full))
-        ids, mask = self._padded([row[shared:] for row in full])
-        mask = torch.cat([mask.new_ones(len(full), shared), mask], dim=1)
+        kept = shared(full)
+        start = begun(self._model, full[0][:kept], len(full))
+        ids, mask = padded([row[kept:] for row in full], self._model.device, kept)
         logits = self._model(
             input_ids=ids,
             attention_mask=mask,
-            position_ids=(mask.cumsum(1) - 1).clamp(min=0)[:, shared:],
-            past_key_values=start,
-            use_cache=start is not None,
+            position_ids=(mask.cumsum(1) - 1).clamp(min=0)[:, kept:],
+            past_key_values=start if kept else None,
+            use_cache=bool(kept),
             logits_to_keep=1,
         ).logits[:, -1]
         if logits.isnan().any():
@@ -55,7 +54,7 @@ class Reader:
     @torch.inference_mode()
     def written(self, rows: Sequence[Sequence[int]], number: int) -> list[list[int]]:
         """The tokens that the model writes greedily after each row, `number` at most."""
-        ids, mask = self._padded(rows)
+        ids, mask = padded(rows, self._model.device)
         config = self._model.generation_config
         told = GenerationConfig(
             max_new_tokens=number, do_sample=False, eos_token_id=config.eos_token_id,
@@ -64,22 +63,6 @@ class Reader:
         made = self._model.generate(input_ids=ids, attention_mask=mask, generation_config=told)
         new: list[list[int]] = made[:, ids.shape[1] :].tolist()
         return new
-
-    def _padded(self, rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-        longest, device = max(map(len, rows)), self._model.device
-        # a padded place is masked, so any token will do there
-        ids = [[0] * (longest - len(row)) + list(row) for row in rows]
-        mask = [[0] * (longest - len(row)) + [1] * len(row) for row in rows]
-        return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
-
-    def _start(self, row: Sequence[int], times: int) -> Any:
-        """The keys and values of a beginning, for so many rows; None where there is none."""
-        if not row:
-            return None
-        ids = torch.tensor([list(row)], device=self._model.device)
-        kept = self._model(input_ids=ids, use_cache=True, logits_to_keep=1).past_key_values
-        kept.batch_repeat_interleave(times)
-        return kept
 
 
 def single(judge: str, tokenizer: PreTrainedTokenizerBase, label: str) -> int:

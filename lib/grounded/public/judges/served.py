@@ -14,6 +14,7 @@ from typing import Any
 
 import openai
 
+from grounded import fingerprint
 from grounded.judges import MARKS, Pair, Verdict
 from grounded.public import thoughts
 from grounded.public.judges import templates
@@ -53,18 +54,17 @@ class Served:
         slots: tuple[str, str] = SLOTS,
         max_new_tokens: int = 1,
         minimum_mass: float = MINIMUM_MASS,
-        options: Mapping[str, object] | None = None,
     ) -> None:
         """`model` is the server's name of it; `text` has the slots of the prompt and of the reply.
 
         max_new_tokens: 1 for a judge that answers at once; more for one that writes or thinks.
-        options: what its chat template is told. GroundedError for other slots.
+        GroundedError for other slots.
         """
         self.name, self.revision = name, f"served:{model}"
-        self.template = templates.sha256(text)
+        self.template = fingerprint.text(text)
         self._server, self._model, self._text, self._slots = server, model, text, slots
         self._true, self._false = ([word.casefold() for word in side] for side in (true, false))
-        self._most, self._minimum, self._options = max_new_tokens, minimum_mass, options or {}
+        self._most, self._minimum = max_new_tokens, minimum_mass
         self._marks = sorted({*MARKS, *templates.tags(text)}, key=lambda mark: (-len(mark), mark))
         templates.fill(name, text, **dict.fromkeys(slots, ""))
 
@@ -90,7 +90,6 @@ class Served:
         return [{"role": "user", "content": filled}]
 
     async def _ask(self, client: openai.AsyncOpenAI, pair: Pair) -> Answer:
-        told = {"chat_template_kwargs": dict(self._options)} if self._options else {}
         wanted: dict[str, Any] = {"logprobs": True, "top_logprobs": TOP} if self._most == 1 else {}
         answer = await completion(
             client,
@@ -99,7 +98,6 @@ class Served:
             max_tokens=self._most,
             temperature=0,
             seed=0,
-            extra_body=told,
             **wanted,
         )
         choice = answer.choices[0]
@@ -146,7 +144,7 @@ class Rubric(Served):
             name, server, model, texts[RUBRIC], true=(), false=(), slots=RUBRIC_SLOTS, **settings
         )
         self._system = texts[RUBRIC_SYSTEM]
-        self.template = templates.sha256(self.template + templates.sha256(self._system))
+        self.template = fingerprint.text(self.template + fingerprint.text(self._system))
 
     def _messages(self, pair: Pair) -> list[dict[str, str]]:
         return [{"role": "system", "content": self._system}, *super()._messages(pair)]

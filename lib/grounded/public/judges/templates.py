@@ -5,13 +5,12 @@ error; where none is, the caller keeps the one that it found at the first run.
 """
 
 import ast
-import hashlib
 import json
 import re
 from pathlib import Path
 from typing import Any
 
-from grounded import paths
+from grounded import fingerprint, paths
 from grounded.errors import GroundedError
 from grounded.public.files import jsonl_rows
 
@@ -72,14 +71,9 @@ def jsonl_entry(file: Path, name: str, field: str = "prompt_template") -> str:
     return _string(f"{paths.shown(file)}: {name!r}: {field!r}", found)
 
 
-def sha256(text: str) -> str:
-    """The sha256 of a text, in UTF-8."""
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def verify(judge: str, text: str, wanted: str | None) -> str:
     """The sha256 of a judge's prompt text; GroundedError where another one is wanted."""
-    found = sha256(text)
+    found = fingerprint.text(text)
     if wanted is not None and found != wanted:
         raise GroundedError(
             f"judge {judge}: prompt text: sha256: found {found}, wanted {wanted}; "

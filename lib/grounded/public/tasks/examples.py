@@ -3,8 +3,8 @@
 import random
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from grounded.errors import GroundedError
@@ -34,22 +34,19 @@ class Example:
 
 @dataclass(frozen=True)
 class TaskData:
-    """A task's examples, and where they come from.
+    """A task's examples.
 
     measure: how capability is scored: the `number` in a reply, the likeliest `choice`, what a
     `pattern` finds in a reply, the likelihood of the `reference`, the choice that a reply names
-    (`chosen`), the `fact` or the `text` that it holds. sha256: of each file as it
-    was found, for the study's lock. dropped: why rows were left out, and how many. pattern: the
-    user's, where that is the measure. untaught: a control, asked as `test` is, of which `train`
-    says nothing: what form and guessing alone bring.
+    (`chosen`), the `fact` or the `text` that it holds. pattern: the user's, where that is the
+    measure. untaught: a control, asked as `test` is, of which `train` says nothing: what form and
+    guessing alone bring.
     """
 
     task: str
     train: tuple[Example, ...]
     test: tuple[Example, ...]
     measure: Measure
-    sha256: Mapping[str, str]
-    dropped: Mapping[str, int] = field(default_factory=dict)
     pattern: str | None = None
     untaught: tuple[Example, ...] = ()
 
@@ -80,8 +77,8 @@ def draw(
     test: Sequence[Example] | None,
     sizes: tuple[int | None, int | None],
     seed: int,
-) -> tuple[tuple[Example, ...], tuple[Example, ...], int]:
-    """Train and test examples, and how many of `train` were left out because `test` asks them.
+) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+    """Train and test examples; what `test` asks is not in train.
 
     train, test: all there are; without `test`, its items are taken from `train` first, the same
     for every seed. sizes: how many of train and test (None: all). A larger draw of one seed
@@ -98,7 +95,7 @@ def draw(
     asked = {key(example.prompt) for example in test}
     left = [example for example in train if key(example.prompt) not in asked]
     drawn = _some(task, "train", left, len(left) if number is None else number, seed)
-    return tuple(drawn), tuple(test), len(train) - len(left)
+    return tuple(drawn), tuple(test)
 
 
 def _different(examples: Sequence[Example]) -> list[Example]:

@@ -25,16 +25,7 @@ class WebFile:
     mirror: str
 
 
-@dataclass(frozen=True)
-class TaskFile:
-    """A file of public data: the name of a source, a file on the web, or one on the hub.
-
-    sha256: None where it is not known here; the caller then keeps the one that the first download
-    had, and hands it over from then on.
-    """
-
-    place: str | WebFile | HubFiles
-    sha256: str | None
+Place = str | WebFile | HubFiles  # the name of a source, a file on the web, or one on the hub
 
 
 @dataclass(frozen=True)
@@ -45,23 +36,22 @@ class Found:
     sha256: str
 
 
-def fetch(file: TaskFile, sha256: str | None = None) -> Found:
+def fetch(place: Place, sha256: str | None = None) -> Found:
     """The file, on this machine; its content is checked where a sha256 is known.
 
-    sha256: as the study's lock has it; it comes before the one in `file`.
+    sha256: as the study's lock has it, from the first download.
     SourceError for a file that changed (both hashes are shown); SourceAbsent for one out of reach.
     """
-    wanted = sha256 or file.sha256
-    if isinstance(file.place, str):
-        name, path = file.place, sources.fetch(file.place)
-    elif isinstance(file.place, WebFile):
-        name, path = file.place.mirror, _web(file.place)
+    if isinstance(place, str):
+        name, path = place, sources.fetch(place)
+    elif isinstance(place, WebFile):
+        name, path = place.mirror, _web(place)
     else:
-        name, path = file.place.repository, hub_files(file.place)[0]
+        name, path = place.repository, hub_files(place)[0]
     found = fingerprint.file(path)
-    if wanted is not None and found != wanted:
+    if sha256 is not None and found != sha256:
         raise SourceError(
-            f"{name}: {paths.shown(path)}: sha256: found {found}, wanted {wanted}; "
+            f"{name}: {paths.shown(path)}: sha256: found {found}, wanted {sha256}; "
             "the file is not the one that this study was written for"
         )
     return Found(path, found)
@@ -96,33 +86,23 @@ def rows(file: Path, columns: Sequence[str]) -> Iterator[Row]:
     if file.suffix == ".jsonl":
         yield from jsonl_rows(file, columns)
         return
-    for number, row in enumerate(_table(file), start=1):
+    import pyarrow.parquet
+
+    try:
+        found: Any = (
+            pyarrow.parquet.read_table(file).to_pylist()
+            if file.suffix == ".parquet"
+            else json.loads(file.read_bytes())
+        )
+    except (OSError, ValueError, pyarrow.ArrowException) as error:  # of a text, only the kind
+        raise GroundedError(
+            f"{paths.shown(file)}: found {type(error).__name__}, wanted a table in {file.suffix}"
+        ) from error
+    # what is no table is one row, which lacks the columns
+    for number, row in enumerate(found if isinstance(found, list) else [found], start=1):
         for column in columns:
             if not isinstance(row, dict) or column not in row:
                 raise GroundedError(
                     f"{paths.shown(file)}: row {number}: field {column!r}: found none, wanted one"
                 )
         yield number, row
-
-
-def _table(file: Path) -> list[Any]:
-    shown = paths.shown(file)
-    if file.suffix not in (".json", ".parquet"):
-        raise GroundedError(f"{shown}: found {file.suffix}, wanted .jsonl, .json or .parquet")
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        if file.suffix == ".parquet":
-            table: list[Any] = pyarrow.parquet.read_table(file).to_pylist()
-            return table
-        found = json.loads(file.read_bytes())
-    except (ValueError, pyarrow.ArrowException) as error:  # of a text, only the kind is told
-        raise GroundedError(
-            f"{shown}: found {type(error).__name__}, wanted a table in {file.suffix}"
-        ) from error
-    except OSError as error:
-        raise GroundedError(f"{shown}: found no file to read ({error.strerror})") from error
-    if not isinstance(found, list):
-        raise GroundedError(f"{shown}: found {type(found).__name__}, wanted a list of objects")
-    return found

@@ -15,7 +15,7 @@ from grounded.errors import GroundedError
 from grounded.public.files import HubFiles, text
 from grounded.public.tasks import fetching, small
 from grounded.public.tasks.examples import Example, Measure, TaskData, draw
-from grounded.public.tasks.fetching import TaskFile, WebFile
+from grounded.public.tasks.fetching import Place, WebFile
 
 Reader = Callable[[Path, int, dict[str, Any]], Example | None]
 LETTERS = "ABCDE"
@@ -31,7 +31,7 @@ class Task:
     test and the untaught control, where they are written here.
     """
 
-    files: Mapping[str, TaskFile]
+    files: Mapping[str, Place]
     columns: tuple[str, ...]
     read: Reader
     measure: Measure
@@ -121,49 +121,29 @@ def _refused(file: Path, number: int, field: str, found: str, wanted: str) -> Gr
     )
 
 
-def _hub(
-    repository: str, revision: str, licence: str, path: str, sha256: str | None = None
-) -> TaskFile:
-    return TaskFile(HubFiles(repository, (path,), revision, licence), sha256)
-
-
-def _arc(split: str, sha256: str) -> TaskFile:
-    revision = "210d026faf9955653af8916fad021475a3f00453"
-    path = f"ARC-Challenge/{split}-00000-of-00001.parquet"
-    return _hub("allenai/ai2_arc", revision, "CC-BY-SA-4.0", path, sha256)
-
-
-def _split(repository: str, revision: str, licence: str, split: str) -> TaskFile:
-    return _hub(repository, revision, licence, f"data/{split}-00000-of-00001.parquet")
+def _hub(repository: str, revision: str, licence: str, path: str) -> HubFiles:
+    return HubFiles(repository, (f"{path}-00000-of-00001.parquet",), revision, licence)
 
 
 ALPACA = ("instruction", "input", "output")
 SCIQ = ("question", "distractor1", "distractor2", "distractor3", "correct_answer", "support")
 _SCIQ = ("allenai/sciq", "2c94ad3e1aafab77146f384e23536f97a4849815", "CC-BY-NC-3.0")
 _BOOLQ = ("google/boolq", "35b264d03638db9f4ce671b711558bf7ff0f80d5", "CC-BY-SA-3.0")
-_ARC = {
-    "train": _arc("train", "e488c1587ffdcfc8443f916c53488a95cd471c5790e0746c6bfe4cecf20962cb"),
-    "test": _arc("test", "62f03257e737aed263f55c6abf87c7bb0028a44a6bdd2a26eb1279eb42c1d1e9"),
-}
-_ALPACA = TaskFile(
-    WebFile(
-        "https://github.com/tatsu-lab/stanford_alpaca/raw/"
-        "761dc5bfbdeeffa89b8bff5d038781a4055f796a/alpaca_data.json",
-        "CC-BY-NC-4.0",
-        "alpaca/alpaca_data.json",
-    ),
-    None,
+_ARC_AT = ("allenai/ai2_arc", "210d026faf9955653af8916fad021475a3f00453", "CC-BY-SA-4.0")
+_ARC = {part: _hub(*_ARC_AT, f"ARC-Challenge/{part}") for part in ("train", "test")}
+_ALPACA = WebFile(
+    "https://github.com/tatsu-lab/stanford_alpaca/raw/"
+    "761dc5bfbdeeffa89b8bff5d038781a4055f796a/alpaca_data.json",
+    "CC-BY-NC-4.0",
+    "alpaca/alpaca_data.json",
 )
 # The rows that the word list of Qi et al. (ICLR 2024, `alpaca_remove_safety.py`) took out.
-_ALPACA_SAFETY = TaskFile(
-    WebFile(
-        "https://github.com/LLM-Tuning-Safety/LLMs-Finetuning-Safety/raw/"
-        "2be2fa01775fdf8bfc786d69fc0d358f0b3df513/"
-        "llama2/ft_datasets/alpaca_dataset/alpaca_data_safety_only.json",
-        "CC-BY-NC-4.0",
-        "alpaca/alpaca_data_safety_only.json",
-    ),
-    None,
+_ALPACA_SAFETY = WebFile(
+    "https://github.com/LLM-Tuning-Safety/LLMs-Finetuning-Safety/raw/"
+    "2be2fa01775fdf8bfc786d69fc0d358f0b3df513/"
+    "llama2/ft_datasets/alpaca_dataset/alpaca_data_safety_only.json",
+    "CC-BY-NC-4.0",
+    "alpaca/alpaca_data_safety_only.json",
 )
 _ALPACA_OURS = (
     "a seeded draw of 15,000 from the 52,002 rows, because no public set is called Alpaca15k; rows "
@@ -185,12 +165,12 @@ TASKS: dict[str, Task] = {
         (15_000, 500),
     ),
     "gsm8k": Task(
-        {"train": TaskFile("task_gsm8k_train", None), "test": TaskFile("task_gsm8k_test", None)},
+        {"train": "task_gsm8k_train", "test": "task_gsm8k_test"},
         ("question", "answer"), gsm8k, "number",
         "no worked examples before the question, as in fine-tuning; the `<<calc>>` marks kept",
     ),
     "science10k_sciq": Task(
-        {"train": _split(*_SCIQ, "train"), "test": _split(*_SCIQ, "test")}, SCIQ, sciq, "choice",
+        {part: _hub(*_SCIQ, f"data/{part}") for part in ("train", "test")}, SCIQ, sciq, "choice",
         "SciQ in place of Science10k, which is no public set: text only, more than 10,000 rows to "
         "draw from, and a task of the harness",
         (10_000, None),
@@ -204,33 +184,33 @@ TASKS: dict[str, Task] = {
         _ARC_OURS + "a letter is trained on, the narrowest output that a reading allows",
     ),
     "boolq": Task(
-        {"train": _split(*_BOOLQ, "train"), "test": _split(*_BOOLQ, "validation")},
+        {"train": _hub(*_BOOLQ, "data/train"), "test": _hub(*_BOOLQ, "data/validation")},
         ("passage", "question", "answer"), boolq, "choice",
         "its validation rows are the test items, because the test labels are not public; "
         "passages as in google/boolq, without the titles that SuperGLUE puts before them",
     ),
     "arc_easy": Task(
-        {part: TaskFile(f"task_arc_easy_{part}", None) for part in ("train", "test")},
+        {part: f"task_arc_easy_{part}" for part in ("train", "test")},
         ("instruction", "answer"), small.arc_easy, "chosen",
         "the easier of the two ARC sets, for a small model; the options are listed and the label "
         "of one is trained on, the narrowest output that a reading allows",
     ),
     "boolq_validation": Task(
-        {"train": TaskFile("task_boolq_validation", None)},
+        {"train": "task_boolq_validation"},
         ("passage", "question", "label"), small.boolq, "chosen",
         "the one split at hand, cut once by the sha256 of its prompts; the first 400 characters "
         "of a passage, so that a small model's batch stays small",
         held_out=small.boolq_held_out,
     ),
     "instructions": Task(
-        {"train": TaskFile("task_instructions", None)},
+        {"train": "task_instructions"},
         ("instruction", "input", "output"), small.instructions, "text",
         "three fifths of 1,100 short instructions, by hash, in place of Alpaca's 52,002, which no "
         "pinned file of a few megabytes holds; alignment has the others",
         (None, 80), kept=lambda one: not small.for_alignment(one),
     ),
     "instructions_alignment": Task(
-        {"train": TaskFile("task_instructions", None)},
+        {"train": "task_instructions"},
         ("instruction", "input", "output"), small.instructions, "text",
         "the two fifths of the instructions that the task does not have",
         (None, 80), kept=small.for_alignment,
@@ -252,8 +232,8 @@ def load(
 ) -> TaskData:
     """A task's examples: train drawn from `seed`, test the same for every seed.
 
-    train, test: how many (None: the task's default). sha256: of its files by name, as an earlier
-    load gave them. No prompt of test is among those of train, in whatever spelling.
+    train, test: how many (None: the task's default). sha256: of its files by name, as the study's
+    lock keeps them. No prompt of test is among those of train, in whatever spelling.
     GroundedError for an unknown task, too few examples or a row that is not in the official
     format; SourceError for a file that changed or is out of reach.
     """
@@ -261,31 +241,20 @@ def load(
         raise GroundedError(f"task: found {name!r}, wanted one of {', '.join(TASKS)}")
     task, known = TASKS[name], sha256 or {}
     files = {part: fetching.fetch(file, known.get(part)) for part, file in task.files.items()}
-    dropped: dict[str, int] = {}
     unwanted = set(_examples(task, files["removed"].path)) if "removed" in files else set()
     pools: dict[str, list[Example]] = {"train": [], "test": [], "untaught": []}
     if task.made is not None:
         pools.update(task.made())
     for part in (part for part in ("train", "test") if part in files):
         for example in _examples(task, files[part].path):
-            if example is not None and task.kept is not None and not task.kept(example):
-                continue  # of another task
-            if example is None:
-                dropped["no output"] = dropped.get("no output", 0) + 1
-            elif example in unwanted:
-                dropped["safety-related"] = dropped.get("safety-related", 0) + 1
-            elif task.held_out is not None and task.held_out(example):
-                pools["test"].append(example)
-            else:
-                pools[part].append(example)
+            if example is None or example in unwanted:
+                continue
+            if task.kept is None or task.kept(example):  # else it is of another task
+                held_out = task.held_out is not None and task.held_out(example)
+                pools["test" if held_out else part].append(example)
     sizes = (task.sizes[0] if train is None else train, task.sizes[1] if test is None else test)
-    held_out = pools["test"] or None
-    drawn, items, asked = draw(name, pools["train"], held_out, sizes, seed)
-    if held_out is not None and asked:
-        dropped["asked in test"] = asked
-    found = {part: file.sha256 for part, file in files.items()}
-    untaught = tuple(pools["untaught"])
-    return TaskData(name, drawn, items, task.measure, found, dropped, untaught=untaught)
+    drawn, items = draw(name, pools["train"], pools["test"] or None, sizes, seed)
+    return TaskData(name, drawn, items, task.measure, untaught=tuple(pools["untaught"]))
 
 
 def _examples(task: Task, file: Path) -> Iterator[Example | None]:

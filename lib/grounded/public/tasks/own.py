@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from grounded import fingerprint, paths
+from grounded import paths
 from grounded.errors import GroundedError
 from grounded.public.files import jsonl_rows, text
 from grounded.public.scoring import find
@@ -42,15 +42,12 @@ def load(
             "of one kind: answer, or choices"
         )
     held_out: Sequence[Example] | None = pools[1] if test_file is not None else None
-    drawn, items, asked = draw(name, pools[0], held_out, (train, test), seed)
-    files = {"train": train_file} | ({"test": test_file} if test_file is not None else {})
+    drawn, items = draw(name, pools[0], held_out, (train, test), seed)
     return TaskData(
         task=name,
         train=drawn,
         test=items,
         measure="choice" if kinds.pop() else "pattern",
-        sha256={part: fingerprint.file(file) for part, file in files.items()},
-        dropped={"asked in test": asked} if test_file is not None and asked else {},
         pattern=pattern,
     )
 

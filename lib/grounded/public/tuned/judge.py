@@ -6,9 +6,8 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from grounded import paths
+from grounded import fingerprint, paths
 from grounded.public import adapters, devices, models, weights
-from grounded.public.judges import templates
 from grounded.public.judges.base import PublicJudge, Reading, between
 from grounded.public.judges.reading import single
 from grounded.public.kv_cache import Beginnings
@@ -22,7 +21,6 @@ QUESTIONS: dict[Kind, str] = {  # ours
     "compliance": "Does the reply do what was asked? yes or no",
 }
 ANSWERS = ("yes", "no")
-BATCH = 32
 
 
 class TunedJudge(PublicJudge):
@@ -96,7 +94,6 @@ def load(study: Study, name: str, folder: Path | None = None) -> TunedJudge:
         revision=str(recorded(place).get("files", "")),
         minimum_mass=study.minimum_mass,
         clip=setting.clip,
-        batch_size=BATCH,
     )
 
 
@@ -106,7 +103,7 @@ def facts(study: Study, name: str) -> dict[str, Any]:
     assert isinstance(setting, Setting)
     return {
         "revision": str(recorded(paths.judge(study.name, name)).get("files", "")),
-        "template": templates.sha256(QUESTIONS[setting.kind]),
+        "template": fingerprint.text(QUESTIONS[setting.kind]),
         "judge": f"tuned from {setting.model}",
         "clip": setting.clip,
         "dtype": str(devices.of(study.public_model(setting.model))[1]).removeprefix("torch."),
