@@ -6,13 +6,18 @@ that never ends leaves an empty answer, and is counted.
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from transformers import PreTrainedTokenizerBase
+import pandas as pd
 
-from grounded.judges import Judge, Pair, Verdict
-from grounded.public import weights
+from grounded import paths, records
 from grounded.study import Study
 from grounded.study.models import THOUGHTS, PublicModel
+
+if TYPE_CHECKING:  # who only counts thoughts needs no torch
+    from transformers import PreTrainedTokenizerBase
+
+    from grounded.judges import Judge, Pair, Verdict
 
 Tags = tuple[str, str]  # what opens a thought and what closes it
 
@@ -51,8 +56,32 @@ def unclosed(texts: Sequence[str], tags: Sequence[Tags]) -> int:
     return sum(answer(text, tags) is None for text in texts)
 
 
-def opened(tokenizer: PreTrainedTokenizerBase, options: Mapping[str, object], tags: Tags) -> str:
+def endless(study: Study, checkpoints: Mapping[str, pd.DataFrame]) -> dict[str, tuple[int, int]]:
+    """Of each group of checkpoints, how many replies are thoughts without an end, and of how many.
+
+    checkpoints: columns run and step. Empty where no reply holds a mark of a thought, or where the
+    texts of replies are not on this machine.
+    """
+    files = [paths.table(study.name, "replies", unit) for unit in study.units()]
+    whole = [file for file in files if not records.metadata(file).get("redacted")]
+    tags = of(study)
+    if study.has_truth or not whole:
+        return {}
+    said = pd.concat([records.read(file, "replies") for file in whole]).astype({"run": str})
+    marks = "|".join(re.escape(mark) for pair in tags for mark in pair)
+    if not said["text"].str.contains(marks).any():
+        return {}
+    found = {}
+    for name, points in checkpoints.items():
+        texts = list(said.merge(points[["run", "step"]].astype({"run": str}))["text"])
+        found[name] = unclosed(texts, tags), len(texts)
+    return found
+
+
+def opened(tokenizer: "PreTrainedTokenizerBase", options: Mapping[str, object], tags: Tags) -> str:
     """What of a thought the chat template writes before the model does; "" where nothing."""
+    from grounded.public import weights
+
     if not tokenizer.chat_template:
         return ""
     text = weights.asked(tokenizer, "a", options)
@@ -62,11 +91,11 @@ def opened(tokenizer: PreTrainedTokenizerBase, options: Mapping[str, object], ta
 class OfAnswers:
     """A judge that is shown answers alone."""
 
-    def __init__(self, judge: Judge, tags: Sequence[Tags]) -> None:
+    def __init__(self, judge: "Judge", tags: Sequence[Tags]) -> None:
         self._judge, self._tags = judge, tags
         self.name, self.revision, self.template = judge.name, judge.revision, judge.template
 
-    def judge(self, pairs: Sequence[Pair]) -> list[Verdict]:
+    def judge(self, pairs: "Sequence[Pair]") -> "list[Verdict]":
         """One verdict for each (prompt, reply), in the given order."""
         shown = answers([reply for _, reply in pairs], self._tags)
         return self._judge.judge([(pair[0], text) for pair, text in zip(pairs, shown, strict=True)])
