@@ -93,6 +93,11 @@ def clusters(d: pd.DataFrame, *names: str) -> dict[str, Any]:
     return {"cov_type": "cluster", "cov_kwds": {"groups": codes.squeeze()}}
 
 
+def either(d: pd.DataFrame, one: str, other: str) -> list[dict[str, Any]]:
+    """`clusters` by two columns together, by the one and by the other: three fits for `widest`."""
+    return [clusters(d, *names) for names in ((one, other), (one,), (other,))]
+
+
 def widest(fits: Iterable[Any]) -> pd.DataFrame:
     """`terms`, each with the widest interval that these fits of one formula give it."""
     found = [terms(fit) for fit in fits]
