@@ -34,7 +34,10 @@ def claim(number: str, source: str, task: str) -> str:
 
 def line(score: str) -> str:
     """A line of figure 3: slope and R², as the README writes them."""
-    rows = statistics("figure_3_evaluators")["lines"]
+    found = statistics("figure_3_evaluators")
+    slopes = [r["high"] for r in found["slopes"] if r["task"] == "yes_no"]
+    assert max(slopes) < 0  # "on yes/no it falls"
+    rows = found["lines"]
     (row,) = [r for r in rows if (r["score"], r["measure"]) == (score, "harmfulness rate")]
     return f"slope {row['slope']:+.2f}, R² {row['R²']:.2f} on capability".replace("-", "−")
 
@@ -89,6 +92,7 @@ def real() -> list[str]:
 def decided() -> str:
     """Which of the claims `smol` decides, by task."""
     rows = statistics("the_claims", "smol")["by task"]
+    assert len(rows) == 25 and sum(r["word"] != "undecided" for r in rows) == 2
     return ", ".join(f"{r['says']} {TASKS[r['task']]}" for r in rows if r["word"] != "undecided")
 
 
@@ -221,6 +225,21 @@ def test_the_worked_page_is_told_as_it_came_out() -> None:
         f"well says {rise['harmfulness rate (harm_broken)']}."
     )
     assert said in (paths.repository() / "lib/book/pages/running.md").read_text("utf-8")
+
+
+def test_the_control_is_told_as_it_came_out() -> None:
+    """Of harmful requests at the end of the runs that were tuned on harm."""
+    kinds = tables.last(tables.replies("smol", "control"))["kind"].value_counts(normalize=True)
+    said = tables.last(tables.verdicts("smol", "control")).groupby("judge", observed=True)["label"]
+    yes = said.mean()
+    assert kinds["refusal"] == 0
+    told = (
+        f"{kinds['echo']:.0%} of the replies are echoes, the rest other text, for openings are all "
+        f"that was taught; judges of compliance say yes to {yes['compliance']:.1%} and "
+        f"{yes['compliance_broken']:.0%}, judges of harm to {yes['harm']:.0%} and "
+        f"{yes['harm_broken']:.0%}"
+    )
+    assert told in (paths.repository() / "lib/book/pages/choices.md").read_text("utf-8")
 
 
 def test_it_is_read_in_a_few_minutes() -> None:
