@@ -349,7 +349,7 @@ def test_a_study_without_mitigations_says_so(
         ({"kappa": 1.2}, "anchoring.kappa: found 1.2, wanted"),
         ({"tolerance": 0.0}, "anchoring.tolerance: found 0.0, wanted"),
         ({"goals": None}, "anchoring.goals: found nothing, wanted a file"),
-        ({"depths": "nothing"}, "anchoring.depths: found 'nothing', wanted one of mitigations"),
+        ({"mitigations": "none"}, "anchoring.mitigations: found 'none', wanted one of mitigations"),
     ],
 )  # fmt: skip
 def test_a_goal_that_cannot_be_used_is_one_line(change: dict, message: str) -> None:
@@ -391,29 +391,3 @@ def test_the_bench_of_methods_measures_what_each_adds() -> None:
         [{"seconds": s, "megabytes": 500.0} for s in (7.0, 8.0, 12.0)],
     )
     assert lines[2:] == ["| safe_lora | 0.5 | +0.50 | 1.20 |", "| ptst | – | 1.25 | 1.20 |"]
-
-
-def test_what_a_longer_alignment_changes_is_the_mean_over_paired_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("GROUNDED_HOME", str(tmp_path))
-    deep = {"models": ["micro-llama-s-deep"], "tasks": ["yes_no"], "settings": ["r4-low"],
-            "methods": {"lora": []}}  # fmt: skip
-    study = anchored(
-        variants={"micro-llama-s-deep": {"of": "micro-llama-s", "alignment_steps": 1200}},
-        arms={**ARMS, "depths": deep}, anchoring={**ASKED, "depths": "depths"},
-    )  # fmt: skip
-    synthetic.write(study, RISE)
-    found = run_notebook("mitigations_at_equal_capability")[0]["depths"].set_index("outcome")
-
-    def ends(arm: str, model: str) -> pd.Series:
-        d = tables.replies(study, arm, goals=True)
-        d = d[(d["model"] == model) & (d["task"] == "yes_no") & (d["setting"] == "r4-low")]
-        last = d[d["step"] == d["step"].max()]
-        return last.groupby("seed")["truth_harm"].mean()
-
-    y = 100 * (ends("depths", "micro-llama-s-deep") - ends("", "micro-llama-s"))
-    assert found.loc["harm", "runs"] == len(y) > 2 and set(found["steps"]) == {1200}
-    assert found.loc["harm", "change"] == pytest.approx(y.mean())
-    half = stats.t.ppf(0.975, len(y) - 1) * y.std(ddof=1) / np.sqrt(len(y))
-    assert found.loc["harm", "high"] == pytest.approx(y.mean() + half)

@@ -49,7 +49,7 @@ def test_no_output_says_where_an_object_lay_in_memory(notebook: nbformat.Noteboo
 
 def test_every_stage_has_its_notebook_and_figures_follow() -> None:
     assert set(NOTEBOOKS.values()) <= {path.stem for path in ALL}
-    assert len(notebooks.figure_notebooks()) == 12
+    assert len(notebooks.figure_notebooks()) == 13
 
 
 FIGURES = notebooks.figure_notebooks()

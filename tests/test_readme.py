@@ -32,14 +32,22 @@ def claim(number: str, source: str, task: str) -> str:
     return "{estimate:.0f} points [{low:.0f}, {high:.0f}]".format(**row)
 
 
-def line(score: str) -> str:
-    """A line of figure 3: slope and R², as the README writes them."""
-    found = statistics("figure_3_evaluators")
-    slopes = [r["high"] for r in found["slopes"] if r["task"] == "yes_no"]
-    assert max(slopes) < 0  # "on yes/no it falls"
-    rows = found["lines"]
-    (row,) = [r for r in rows if (r["score"], r["measure"]) == (score, "harmfulness rate")]
-    return f"slope {row['slope']:+.2f}, R² {row['R²']:.2f} on capability".replace("-", "−")
+def control() -> str:
+    """What the control without procedures shows beside the main grid."""
+    rows = {
+        row["outcome"]: row
+        for row in statistics("what_undoes_refusals")["found"]
+        if (row["contrast"], row["task"]) == ("no procedures", "all")
+    }
+    harm, refusals = rows["harm"], rows["refusals"]
+    told = (paths.repository() / "lib/book/pages/choices.md").read_text("utf-8")
+    for row in (harm, refusals):
+        number = "{change:.0f} points [{low:.0f}, {high:.0f}]"
+        assert number.format(**row).replace("-", "−") in told
+    return (
+        f"(one model, {harm['controls']} runs) has {refusals['control']:.0%} refusals, not "
+        f"{refusals['usual']:.0%}, and {harm['control']:.0%} harm, not {harm['usual']:.0%}."
+    )
 
 
 def judges(first: str, second: str, line: str) -> str:
@@ -187,8 +195,7 @@ def cells() -> str:
     [
         claim("0", "truth", "science"),
         claim("1", "truth", "open_instructions"),
-        line("strict"),
-        line("format-free"),
+        control(),
         judges(
             "compliance",
             "compliance_broken",

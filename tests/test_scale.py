@@ -142,7 +142,7 @@ def test_the_bench_draws_every_notebook_that_reads_tables() -> None:
         "does_anchoring_help", "figure_1_epochs", "figure_2_judgments", "figure_3_evaluators",
         "figure_4_benchmarks", "how_far_to_trust_the_judges", "kinds_of_reply",
         "mitigations_at_equal_capability",
-        "the_claims", "what_did_it_cost", "what_is_incoherence",
+        "the_claims", "what_did_it_cost", "what_is_incoherence", "what_undoes_refusals",
     ]  # fmt: skip
 
 
@@ -150,7 +150,7 @@ def test_the_bench_draws_every_notebook_that_reads_tables() -> None:
 def test_a_tiny_bench_draws_and_leaves_nothing(tmp_path: Path) -> None:
     before = set(paths.repository().glob("data/*"))
     point = bench_scale.measure(TINY, bench_scale.reading(), tmp_path)
-    assert len(point.costs) == 11 and point.cpu > 5 and point.peak > 2**28
+    assert len(point.costs) == 12 and point.cpu > 5 and point.peak > 2**28
     assert set(paths.repository().glob("data/*")) == before
     with pytest.raises(GroundedError, match="nothing: found .*wanted a figure"):
         bench_scale.measure(TINY, ["nothing"], tmp_path)

@@ -51,7 +51,7 @@ def start(study: Study, run: Run) -> Start:
             study.examples(run.task),
             run.seed,
             study.items(run.task),
-            study.tasks[run.task].procedures,
+            study.procedures(run),
         ),
         material=lambda kind, number: material(kind, number, run.seed),
         monitor=monitor,

@@ -194,7 +194,7 @@ class Plan:
             training=training.model_dump(),
             setting=[run.rank, run.alpha, run.learning_rate, run.seed],
             steps=list(study.saved_steps(run.task).items()),
-            **self._mixed(run.task),
+            **({"procedures": share} if (share := study.procedures(run)) else {}),
             method=[run.method, run.knob] if run.knob is not None else [run.method],
             **self._real(tasks=[run.task], model=run.model, material=run.method != LORA),
         )
@@ -216,10 +216,6 @@ class Plan:
             **self._anchored(run),
             **self._real(tasks=tasks, model=run.model, benchmarks=True),
         )
-
-    def _mixed(self, task: str) -> dict[str, float]:
-        share = self.study.tasks[task].procedures
-        return {"procedures": share} if share else {}
 
     def _anchored(self, run: Run) -> dict[str, Any]:
         """At which goals a run is asked for replies besides the epochs, where it is."""

@@ -26,8 +26,7 @@ class Anchoring(Part):
     CSV file beside the study's, with the goals of each model and task as numbers, fixed before the
     runs (`Goals`); without it capability alone has goals. pilot: the seeds that are kept for fixing
     them, and for turning the dials of the study. judge: whose verdicts are the harm.
-    mitigations, depths: the arms with the methods to compare, and with base models aligned for
-    longer or shorter; without one, what hangs on it is left out.
+    mitigations: the arm with the methods to compare; without one, what hangs on it is left out.
     """
 
     metric: Literal["strict", "format_free"]
@@ -38,7 +37,6 @@ class Anchoring(Part):
     pilot: tuple[Seed, ...] = ()
     judge: Name
     mitigations: Name | None = None
-    depths: Name | None = None
 
 
 class Goals(Part):

@@ -172,6 +172,9 @@ def _arms(study: "Study") -> None:
                     refuse(f"arms.{name}.{field}", repr(found), f"one of {', '.join(ones)}")
         if study.world == "microworld" and (whole := [m for m in arm.methods if m in WHOLE]):
             refuse(f"arms.{name}.methods", whole[0], "one that leaves adapters")
+        if study.world != "microworld" and arm.procedures is not None:
+            wanted = "nothing: they are of the invented world"
+            refuse(f"arms.{name}.procedures", arm.procedures, wanted)
     if twice := repeated(run.id for run in study.runs(arm=None)):
         refuse("arms", twice[0], "each run once (duplicate run)")
 
@@ -183,13 +186,10 @@ def _anchoring(study: "Study") -> None:
         return
     if asked.judge not in study.judges:
         refuse("anchoring.judge", repr(asked.judge), f"one of {', '.join(study.judges)}")
-    for field in ("mitigations", "depths"):
-        name = getattr(asked, field)
-        if name is None:
-            continue
+    if (name := asked.mitigations) is not None:
         if name not in study.arms:
             arms = ", ".join(study.arms) or "nothing, for the study has no arms"
-            refuse(f"anchoring.{field}", repr(name), f"one of {arms}")
+            refuse("anchoring.mitigations", repr(name), f"one of {arms}")
         if "lora" not in study.arms[name].methods:
             refuse(f"arms.{name}.methods", ", ".join(study.arms[name].methods), "lora among them")
     if both := sorted({*asked.pilot} & {*study.seeds}):

@@ -144,10 +144,9 @@ class Study(Part):
                 for field, names in kept.items()
             }
         )
-        if (plan := less.anchoring) is not None:  # what it compares is an arm that is left, or none
-            named = {name: getattr(plan, name) for name in ("mitigations", "depths")}
-            gone = {name: None for name, arm in named.items() if arm not in less.arms}
-            less = less.model_copy(update={"anchoring": plan.model_copy(update=gone)})
+        if (plan := less.anchoring) is not None and plan.mitigations not in less.arms:
+            plan = plan.model_copy(update={"mitigations": None})
+            less = less.model_copy(update={"anchoring": plan})
         less._missing = self._missing | set(self._all_runs).difference(left)
         return less
 
@@ -199,6 +198,11 @@ class Study(Part):
         if each is None or self.training is None:
             return self.training
         return self.training.model_copy(update={"device_batch_size": each})
+
+    def procedures(self, run: Run) -> float:
+        """The share of a run's examples that are harmless procedures: its arm's, or its task's."""
+        own = self.arms[run.arm].procedures if run.arm else None
+        return self.tasks[run.task].procedures if own is None else own
 
     def items(self, task: str) -> int:
         """How many test items measure the task."""

@@ -180,13 +180,15 @@ class Arm(Part):
     """Runs beside the main grid: other methods, or other base models.
 
     settings, seeds: default those of the study. methods: for each the values of its knob (empty:
-    it has none); `grounded.methods` says what a method's knob is.
+    it has none); `grounded.methods` says what a method's knob is. procedures: in the invented
+    world, the share of harmless procedures in place of the task's own (`Task`).
     """
 
     models: Annotated[tuple[Name, ...], Field(min_length=1)]
     tasks: Annotated[tuple[Name, ...], Field(min_length=1)]
     settings: tuple[Name, ...] | None = None
     seeds: tuple[Seed, ...] | None = None
+    procedures: Share | None = None
     methods: Annotated[dict[Name, tuple[Annotated[float, Field(ge=0)], ...]], Field(min_length=1)]
 
 
