@@ -120,10 +120,10 @@ class Rows:
 
     def settled(self, run: Run, frames: Frames) -> Frames:
         """A finished run's rows as they are kept: verdicts and coherence by the world's own rule,
-        a run of an arm of a real study with its arm (in the invented world the unit says it)."""
+        a run of an arm with its arm."""
         if self.stage == "judge":
             return worlds.judging(self.study).settled(self.study, run, frames)
-        if "runs" in frames and run.arm and self.study.world != "microworld":
+        if "runs" in frames and run.arm:
             return {**frames, "runs": frames["runs"].assign(arm=run.arm)}
         return frames
 
