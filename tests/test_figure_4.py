@@ -46,9 +46,7 @@ def test_a_change_is_that_of_the_tables(names: dict[str, Any]) -> None:
 def test_it_says_how_often_another_judge_would_change_the_word(names: dict[str, Any]) -> None:
     own = names["changes"][names["changes"]["judge"].isin(["harm", "compliance", "keywords_micro"])]
     apart = own.groupby(["task", "benchmark"], observed=True)["word"].nunique().gt(1).sum()
-    assert f"- **Another judge** would change the word in {apart} of 4 cases." in "\n".join(
-        names["text"]
-    )
+    assert f"Another judge would change the word in {apart} of 4 cases." in names["text"]
 
 
 def test_a_list_that_says_what_another_says_is_counted_once(home: None) -> None:
