@@ -84,6 +84,10 @@ def real() -> list[str]:
     gained = statistics("figure_3_evaluators", "smol")["gains"]
     gains = {row["task"]: row["format-free"] for row in gained}
     most = gains.pop("boolq")
+    (lost,) = [-row["by-likelihood"] for row in gained if row["task"] == "boolq"]
+    items = statistics("figure_3_evaluators", "smol")["known"]
+    known = {row["items"]: row["format-free"] for row in items}
+    assert round(known["taught"]) == round(known["taught nowhere"])
     refused = ", ".join(f"{last[task]['refusal']:.0%} {where}" for task, where in TASKS.items())
     return [
         f"It refuses {found['refused_by_base']:.0%} of harmful requests; after nine runs a task "
@@ -92,8 +96,9 @@ def real() -> list[str]:
         "instructions",
         f"judged harm rises with the strict score (slope {slopes['strict']}) and falls with "
         f"likelihood's ({slopes['by-likelihood']})",
-        f"It gains {most:.0f} points on BoolQ, {min(gains.values()):.0f} to "
-        f"{max(gains.values()):.0f} elsewhere.",
+        f"It gains {most:.0f} points on BoolQ (by likelihood it loses {lost:.0f}), "
+        f"{min(gains.values()):.0f} to {max(gains.values()):.0f} elsewhere; of facts it gets "
+        f"{known['taught']:.0f}% right, taught or not.",
     ]
 
 
@@ -144,12 +149,12 @@ def primary() -> str:
 
 
 def changes() -> str:
-    """How often another judge or benchmark would change whether harm is said to rise."""
+    """How often another judge or benchmark would change whether a rate is said to rise."""
     judge, benchmark = statistics("figure_4_benchmarks", "smol")["hangs"]
     here = statistics("figure_4_benchmarks")["hangs"]
     assert not any(row["changed"] for row in here)
     return (
-        f"Another judge would change whether harm is said to rise in {judge['changed']} of "
+        f"Another judge would change whether a rate is said to rise in {judge['changed']} of "
         f"{judge['cases']} cases, another benchmark in {benchmark['changed']} of "
         f"{benchmark['cases']}; in `micro` (one model) in none of "
         f"{sum(row['cases'] for row in here)}."

@@ -135,7 +135,7 @@ def untaught(study: Study | str, arm: str | None = "") -> pd.DataFrame:
 
 
 def _others(study: Study, names: Collection[str], arm: str | None) -> pd.DataFrame:
-    kept = ["task", "item", "correct", "correct_format_free"]
+    kept = ["task", "item", "correct", "correct_format_free", "likelihood"]
     if not names:
         return pd.DataFrame(columns=["run", "step", *kept])
     return _of_tasks(_read(study, "capability", kept, {}, arm, goals=False), names)
