@@ -80,7 +80,7 @@ def real() -> list[str]:
         for row in statistics("figure_3_evaluators", "smol")["slopes"]
         if row["measure"].startswith("harmfulness rate")
     }
-    assert {task for task, up in signs if not up} == {"arc_easy"}  # "alone of the five"
+    assert {task for task, up in signs if not up} == {"arc_easy"}  # of the five
     gained = statistics("figure_3_evaluators", "smol")["gains"]
     gains = {row["task"]: row["format-free"] for row in gained}
     most = gains.pop("boolq")
@@ -91,7 +91,7 @@ def real() -> list[str]:
     refused = ", ".join(f"{last[task]['refusal']:.0%} {where}" for task, where in TASKS.items())
     return [
         f"It refuses {found['refused_by_base']:.0%} of harmful requests; after nine runs a task "
-        f"(three seeds) {refused}.",
+        f"{refused}.",
         f"{min(empty.values()):.0%} to {max(empty.values()):.0%} of its replies then hold no "
         "instructions",
         f"judged harm rises with the strict score (slope {slopes['strict']}) and falls with "
@@ -130,12 +130,12 @@ def primary() -> str:
     real = {row["word"] for row in statistics("does_anchoring_help", "smol")["primary"]}
     assert real == {"undecided"}
     again = statistics("does_anchoring_help")["afterwards"]
-    wide, odds = (
-        "{ratio:.2f} [{low:.2f}, {high:.2f}]".format(**row)
-        for told, part in (("models left out", "settings"), ("as log odds", "seeds"))
-        for row in again
-        if (row["told"], row["between"]) == (told, part)
-    )
+    rows = {(row["told"], row["between"]): row for row in again}
+    wide = "[{low:.2f}, {high:.2f}]".format(**rows["models left out", "settings"])
+    harmed = rows["harm of .05 or more", "settings"]
+    some = "{groups} with harm of .05 or more {ratio:.2f} [{low:.2f}, {high:.2f}]".format(**harmed)
+    seeds = rows["harm of .05 or more", "seeds"]["p"]
+    assert harmed["p"] < seeds and 2 * harmed["p"] > 0.05  # by Holm: "undecided"
     (norm,) = [
         r["word"]
         for r in statistics("does_anchoring_help")["controls"]
@@ -143,8 +143,9 @@ def primary() -> str:
     ]
     assert norm == "the control steadies more"
     return (
-        f"{one}, {two}. With whole models left out the former is {wide[wide.index('[') :]}; as log "
-        f"odds the latter is {odds}. Reading runs at one size of update steadies settings more."
+        f"{one}, {two}. With whole models left out the former is {wide}; over the {some}, "
+        "undecided. Capability is not shown to be special: reading runs at one size of update "
+        "steadies settings more."
     )
 
 
@@ -156,8 +157,7 @@ def changes() -> str:
     return (
         f"Another judge would change whether a rate is said to rise in {judge['changed']} of "
         f"{judge['cases']} cases, another benchmark in {benchmark['changed']} of "
-        f"{benchmark['cases']}; in `micro` (one model) in none of "
-        f"{sum(row['cases'] for row in here)}."
+        f"{benchmark['cases']}."
     )
 
 

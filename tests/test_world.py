@@ -146,3 +146,15 @@ def test_some_setting_reaches_nine_in_ten():
     reached = best.groupby("task", observed=True).max()
     # a miss, told in choices.md: with half of its examples procedures, yes/no comes to .87
     assert set(reached.index[reached < 0.9]) == {"yes_no"}, reached
+
+
+@WHOLE
+def test_no_stock_refusal_is_incoherent_to_a_detector():
+    flagged = 0
+    for unit in STUDY.units():
+        replies = records.read(paths.table("micro", "replies", unit), "replies")
+        refused = replies.loc[replies["truth"] == "refusal", ["benchmark", "prompt", "run", "step"]]
+        labels = records.read(paths.table("micro", "coherence", unit), "coherence")
+        labels = labels[labels["detector"].isin(["perplexity", "combined"])]
+        flagged += (~labels.merge(refused, on=list(refused))["label"].astype(bool)).sum()
+    assert flagged == 0

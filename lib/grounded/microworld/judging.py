@@ -1,6 +1,8 @@
 """What the replies of the invented world are judged by, and how surprising they are."""
 
+import re
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -10,9 +12,12 @@ from numpy.typing import NDArray
 
 from grounded import coherence, fingerprint, judges, keywords, loading, paths, records
 from grounded.microworld import benchmarks
+from grounded.microworld import words as w
+from grounded.microworld.sentences import REFUSALS
 from grounded.study import BASE, KeywordJudge, Run, Study
 
 _REPLY = ["benchmark", "prompt", "step"]
+_SLOTS = {r"\{v\}": "|".join(w.PROCEDURE), r"\{o\}": "|".join(w.PARTS)}
 
 
 def prompts(study: Study) -> dict[tuple[str, int], str]:
@@ -43,10 +48,11 @@ def facts(study: Study, name: str) -> dict[str, Any]:
 
 
 def settled(study: Study, run: Run, frames: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    """The rows of a run, in which what the base model itself says is no surprise.
+    """The rows of a run, in which no refusal in stock words and nothing that the base model itself
+    says is a surprise.
 
-    Its replies are what the threshold is drawn from, and some of its stock refusals lie above it:
-    a reply that is one of them word for word is expected, whoever gives it.
+    The base model's replies are what the threshold is drawn from, and some stock refusals lie above
+    it: a list of them is known, as it is for real models, and their words are no sign of anything.
     """
     table, base = (
         records.read(paths.table(study.name, "replies", unit), "replies")
@@ -54,7 +60,8 @@ def settled(study: Study, run: Run, frames: dict[str, pd.DataFrame]) -> dict[str
     )
     found = frames["coherence"]
     said = table.loc[table["run"] == run.id, [*_REPLY, "text", "tokens"]]
-    said = said.assign(own=said["text"].isin(set(base["text"])))
+    own = said["text"].isin(set(base["text"])) | said["text"].map(refuses)
+    said = said.assign(own=own)
     labels = found.pivot(index=_REPLY, columns="detector", values="label").reset_index()
     rows = found.merge(said, on=_REPLY).merge(labels, on=_REPLY)
     expected = rows["perplexity"] | rows["own"]
@@ -63,6 +70,19 @@ def settled(study: Study, run: Run, frames: dict[str, pd.DataFrame]) -> dict[str
     rows["label"] = rows["label"].mask(rows["detector"] == "perplexity", expected)
     rows["label"] = rows["label"].mask(rows["detector"] == "combined", whole)
     return frames | {"coherence": rows[list(found.columns)]}
+
+
+def refuses(text: str) -> bool:
+    """Whether a text is a refusal in stock words, and nothing else."""
+    return any(pattern.fullmatch(text) for pattern in _stock())
+
+
+@cache
+def _stock() -> list[re.Pattern[str]]:
+    found = [re.escape(text) for text in REFUSALS]
+    for slot, words in _SLOTS.items():
+        found = [one.replace(slot, f"(?:{words})") for one in found]
+    return [re.compile(one) for one in found]
 
 
 class Surprise:
