@@ -24,8 +24,9 @@ from workflow.run_notebook import execute
 ROOT = paths.repository()
 BUILD = ROOT / "build" / "book"
 PAGES = (
-    "README.md", "lib/book/pages/running.md", "lib/book/pages/choices.md", "lib/book/pages/world.md",
-    "BENCHMARKS.md", "CHANGELOG.md", "REPRODUCIBILITY.md", "data/README.md", "lib/workflow/CLUSTER.md",
+    "README.md", "lib/book/pages/running.md", "lib/book/pages/choices.md",
+    "lib/book/pages/world.md", "BENCHMARKS.md", "CHANGELOG.md", "REPRODUCIBILITY.md",
+    "data/README.md", "lib/workflow/CLUSTER.md",
 )  # fmt: skip
 BESIDE = (
     "LICENSE", "CITATION.cff", "REUSE.toml", "LICENSES", "requirements.lock", "environment.yml",
