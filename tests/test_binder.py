@@ -1,14 +1,17 @@
 """Binder: what it installs is of the lock, and enough for the notebooks that it offers."""
 
+import ast
 import json
 import os
 import shutil
 import subprocess
 import sys
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 
+from grounded import fingerprint
 from workflow import lock
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,6 +37,37 @@ def test_pins_are_those_of_the_lock_without_torch() -> None:
     names = {pin.split("==")[0] for pin in PINS}
     assert {name.lower() for name in lock.READING} <= names
     assert not names & {"torch", "transformers", "peft", "trl", "snakemake", "papermill"}
+
+
+def imported(source: str) -> set[str]:
+    """What a module imports when it is imported: not what waits in functions, or is for types."""
+    found = set()
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def test_every_library_that_the_pages_import_is_there() -> None:
+    pages = [ROOT / "notebooks" / f"{name}.ipynb" for name in OFFERED]
+    todo = {name for page in pages for cell in fingerprint.cells(page) for name in imported(cell)}
+    seen: set[str] = set()
+    while todo - seen:
+        name = (todo - seen).pop()
+        seen.add(name)
+        place = ROOT / "lib" / name.replace(".", "/")
+        for file in (place.with_suffix(".py"), place / "__init__.py"):
+            if file.is_file():
+                todo |= imported(file.read_text(encoding="utf-8"))
+    libraries = {name.split(".")[0] for name in seen} - set(sys.stdlib_module_names)
+    libraries -= {"grounded", "workflow"}
+    of = packages_distributions()
+    pinned = {pin.split("==")[0].lower() for pin in PINS}
+    assert {"seaborn", "statsmodels", "markdown_it"} <= libraries
+    dists = {one: {d.lower().replace("_", "-") for d in of[one]} for one in libraries}
+    assert not {one for one, names in dists.items() if not names & pinned}
 
 
 @pytest.fixture(scope="module")

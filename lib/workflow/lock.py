@@ -21,7 +21,7 @@ BINDER_HEAD = (
 )
 READING = """
     pydantic PyYAML numpy pandas pyarrow pooch tqdm scipy statsmodels scikit-learn matplotlib
-    seaborn ipykernel py3langid altair vl-convert-python
+    seaborn ipykernel py3langid altair vl-convert-python markdown-it-py
 """.split()
 GPU_LIBRARIES = re.compile(r"(nvidia|cuda)-|triton==")
 LOCK_HEAD = "# Every package, exactly; written by `make lock` from requirements.in.\n"
