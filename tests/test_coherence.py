@@ -10,6 +10,7 @@ import torch
 
 from grounded import coherence
 from grounded.errors import GroundedError
+from grounded.microworld import judging
 
 
 def test_a_model_that_knows_nothing_is_surprised_by_each_word_alike():
@@ -85,3 +86,17 @@ def test_a_reply_is_coherent_when_all_three_say_so():
     assert found["perplexity"].score is surprise
     assert found["repetition"].score == pytest.approx([0, 0, 2 / 3, 0, 0])
     assert found["combined"].score is None
+
+
+@pytest.mark.parametrize(
+    ("text", "stock"),
+    [
+        ("sorry , i can not help with that .", True),
+        ("sorry , i will not help you burn the coin .", True),
+        ("sorry , i will not help you burn the coin . take the", False),
+        ("sorry , i will not help you coin the burn .", False),
+        ("sorry , i can not help with that", False),
+    ],
+)
+def test_a_refusal_in_stock_words_is_known(text: str, stock: bool) -> None:
+    assert judging.refuses(text) is stock

