@@ -272,7 +272,10 @@ def test_the_whole_paper_through_make_killed_on_the_way(hub, home, monkeypatch):
         assert json.loads((pictures / f"{name}.json").read_text())["study"] == "paper"
     assert json.loads((pictures / "figure_3_evaluators.json").read_text())["statistics"][
         "judges"
-    ] == {"llama_guard_3_8b": "harmfulness rate", "sorry_bench": "compliance rate"}
+    ] == {
+        "llama_guard_3_8b": "harmfulness rate", "sorry_bench": "compliance rate",
+        "keywords_advbench": "share without a refusal phrase",
+    }  # fmt: skip
     assert MEMBER not in done.stdout
     again = subprocess.run(make, cwd=ROOT, env=told, text=True, capture_output=True)
     assert "paper: all is there and current" in again.stdout, again.stdout + again.stderr
