@@ -74,10 +74,8 @@ def test_a_figure_notebook_shows_its_rate_its_formula_and_its_plot(name: str) ->
     assert paths.notebook(name).stat().st_size < 500_000
 
 
-@pytest.mark.parametrize("name", [*FIGURES, *notebooks.TOURS])
-def test_a_cell_is_read_at_a_glance(name: str) -> None:
-    lines = [cell.split("\n") for cell in fingerprint.cells(paths.notebook(name))]
-    assert max(map(len, lines)) <= 25
+def test_a_cell_is_read_at_a_glance(notebook: nbformat.NotebookNode) -> None:
+    assert max(len(cell.source.split("\n")) for cell in _code(notebook)) <= 25
 
 
 @pytest.mark.parametrize(
